@@ -1,0 +1,300 @@
+"""The Rust core, as Python sees it: bytes in, bytes out, nothing decided on this side.
+
+Units: amounts are integers of minor units; `*_ns` is nanoseconds since 1970-01-01T00:00:00Z; `*_s` is
+seconds; ids are canonical lower-case UUID strings; a `tenant` is 1 to 2147483647, `shard` 0 to 32767.
+Malformed bytes of a client raise `Malformed`; malformed bytes of the database raise `Corrupt`. An
+argument outside its documented range raises `ValueError`, a call out of order `RuntimeError`.
+
+An `Engine` belongs to one thread. The GIL is released while a batch of more than `gil_rows_min` rows
+(or its bytes) is decoded, applied, encoded, hashed or replayed.
+"""
+
+from typing import Final, Literal, final
+
+__all__ = [
+    "LIMITS",
+    "MALFORMED",
+    "REFUSALS",
+    "Applied",
+    "Checkpoint",
+    "Commands",
+    "Corrupt",
+    "Engine",
+    "Malformed",
+    "Reply",
+    "decode_account",
+    "decode_accounts",
+    "decode_ledger",
+    "decode_resolution",
+    "decode_transfer",
+    "decode_transfers",
+    "decode_transfers_binary",
+    "genesis_hash",
+]
+
+REFUSALS: Final[list[tuple[int, str, str, str]]]
+"""Every refusal of the engine in order of precedence: number in the journal, code, class, detail.
+
+The class is one of "malformed", "unknown", "conflict", "declined", "full", "chain".
+"""
+
+MALFORMED: Final[list[tuple[str, str]]]
+"""Every code that `Malformed` carries, with its general sentence."""
+
+LIMITS: Final[dict[str, int]]
+"""The core's bounds by lower-case name: batch_rows_max, record_bytes, result_bytes, reference_bytes_max,
+metadata_bytes_max, metadata_depth_max, group_holds_max, expiries_per_batch_max, id_ahead_ms_max,
+ledger_max, timeout_s_max, key_bytes_max, asset_bytes_max, effective_ns_max, gil_rows_min."""
+
+genesis_hash: Final[bytes]
+"""The 32 zero bytes that the first batch chains to."""
+
+class Malformed(ValueError):
+    """A request's bytes are wrong, so none of it was looked at further. `str()` is the detail."""
+
+    code: str
+    """One of the codes of `MALFORMED`."""
+    detail: str
+    """One sentence for a person, naming the field."""
+    index: int | None
+    """Which command of the batch, from 0; None for the body as a whole."""
+
+class Corrupt(ValueError):
+    """Bytes read back from the database are not what was written. The message says where.
+
+    An engine that raised it is in no defined state and must be thrown away.
+    """
+
+@final
+class Commands:
+    """One request, decoded: its commands, and the form that its reply takes. Immutable."""
+
+    @property
+    def rows(self) -> int:
+        """Commands in it, 1 to 8,190."""
+    @property
+    def weight(self) -> int:
+        """Journal rows that it appends at most: one a command, `group_holds_max` for a group's resolution."""
+    @property
+    def ids(self) -> list[str]:
+        """The commands' ids in order, derived ones included."""
+
+def decode_ledger(body: bytes, tenant: int) -> Commands:
+    """Read `{"id": 1..2147483647, "asset": "EUR", "exponent": 2, "metadata"?: {}}`. Raises `Malformed`.
+
+    The command's id is derived from tenant and number, so the request is idempotent by itself.
+    """
+
+def decode_account(body: bytes, tenant: int, key: str | None) -> Commands:
+    """Read one account; `key` is the Idempotency-Key header. Raises `Malformed`.
+
+    Fields: id, ledger, code, flags, allowance, reference, metadata, effective_at. Either `id` or `key`.
+    """
+
+def decode_accounts(body: bytes, tenant: int) -> Commands:
+    """Read `{"accounts": [account, ...]}`, 1 to 8,190, each with its id. Raises `Malformed`."""
+
+def decode_transfer(body: bytes, tenant: int, key: str | None) -> Commands:
+    """Read one transfer; `key` is the Idempotency-Key header. Raises `Malformed`.
+
+    Fields: id, debit_account_id, credit_account_id, amount, ledger, code, flags, timeout_s, pending_id,
+    reverses, reference, metadata, effective_at. Either `id` or `key`. `null` is the same as leaving out.
+    """
+
+def decode_transfers(body: bytes, tenant: int) -> Commands:
+    """Read `{"transfers": [transfer, ...]}`, 1 to 8,190, each with its id. Raises `Malformed`."""
+
+def decode_transfers_binary(body: bytes, tenant: int) -> Commands:
+    """Read 1 to 8,190 little-endian records of 128 bytes; the reply is records of 160. Raises `Malformed`."""
+
+def decode_resolution(
+    body: bytes, tenant: int, action: Literal["post", "void", "reverse"], target: str, key: str | None
+) -> Commands:
+    """Read the body of `/transfers/{target}/post`, `/void` or `/reverse`; empty is `{}`. Raises `Malformed`.
+
+    Fields: id, amount, group (post and void), reference, metadata, effective_at. Either `id` or `key`.
+    """
+
+@final
+class Reply:
+    """The answer to one request, final once the batch it rode in is committed. Immutable."""
+
+    @property
+    def body(self) -> bytes:
+        """JSON: the recorded row, `{"results": [...], "accepted": n, "declined": n, "refused": n}` of a
+        batch, or a problem (RFC 9457, without "status"); or the result records of a binary batch."""
+    @property
+    def outcome(
+        self,
+    ) -> Literal["accepted", "malformed", "unknown", "conflict", "declined", "full", "chain", "batch"]:
+        """What became of a single command: "accepted" or the class of its refusal; "batch" for a batch."""
+    @property
+    def replayed(self) -> bool:
+        """True if the outcome was decided earlier; of a batch, if that holds for each of its commands."""
+    @property
+    def refusal(self) -> str | None:
+        """The code of a single command's refusal."""
+
+@final
+class Applied:
+    """One batch as decided: what to append, and what to answer once it is committed. Immutable."""
+
+    @property
+    def seq(self) -> int:
+        """The batch's sequence number; that of the head before it if it has no rows."""
+    @property
+    def rows(self) -> int:
+        """Journal rows; 0 if there is nothing to append."""
+    @property
+    def copy(self) -> bytes:
+        """A complete binary COPY stream for the table `journal`; empty if there are no rows."""
+    @property
+    def prev_hash(self) -> bytes:
+        """The head's hash before it, 32 bytes."""
+    @property
+    def hash(self) -> bytes:
+        """The head's hash after it, 32 bytes; `prev_hash` if there are no rows."""
+    @property
+    def root(self) -> bytes:
+        """The Merkle root over its rows, 32 bytes."""
+    @property
+    def first_ns(self) -> int:
+        """When its first row was recorded; 0 if there are no rows."""
+    @property
+    def last_ns(self) -> int:
+        """When its last row was recorded; 0 if there are no rows."""
+    @property
+    def declines(self) -> dict[str, int]:
+        """Commands that got no for the first time in this batch, recorded or not, by code; no replays."""
+    @property
+    def replies(self) -> list[Reply]:
+        """One reply a submission, in order. Encoded on first use, best while the batch commits.
+
+        Raises `RuntimeError` when first used after the engine undid the batch.
+        """
+
+@final
+class Checkpoint:
+    """What changed since the last checkpoint, as of one committed batch. Immutable."""
+
+    @property
+    def seq(self) -> int:
+        """The last batch it includes."""
+    @property
+    def hash(self) -> bytes:
+        """The head's hash at `seq`, 32 bytes."""
+    @property
+    def last_ns(self) -> int:
+        """When the last row it includes was recorded."""
+    @property
+    def ledgers(self) -> int:
+        """Rows in `ledger_copy`."""
+    @property
+    def accounts(self) -> int:
+        """Rows in `account_copy`."""
+    @property
+    def holds(self) -> int:
+        """Rows in `hold_copy`."""
+    @property
+    def ledger_copy(self) -> bytes:
+        """A complete binary COPY stream for the table `ledger`: rows new or changed."""
+    @property
+    def account_copy(self) -> bytes:
+        """A complete binary COPY stream for the table `account`: rows new or changed."""
+    @property
+    def hold_copy(self) -> bytes:
+        """A complete binary COPY stream for the table `hold`: rows added."""
+    @property
+    def holds_removed(self) -> list[tuple[int, str]]:
+        """Tenant and id of each hold that an earlier checkpoint may contain and that is open no more."""
+
+@final
+class Engine:
+    """Every account, every open hold and a window of recent ids of one shard: the state machine."""
+
+    def __new__(
+        cls, shard: int, *, ledgers_max: int, accounts_max: int, holds_max: int, window_ids: int, seed: int
+    ) -> Engine:
+        """An empty engine at the genesis head. `seed` only hardens hash tables; no output depends on it."""
+    @property
+    def shard(self) -> int:
+        """The shard it was made for."""
+    @property
+    def seq(self) -> int:
+        """The committed head's sequence number; 0 before the first batch."""
+    @property
+    def hash(self) -> bytes:
+        """The committed head's hash, 32 bytes."""
+    @property
+    def last_ns(self) -> int:
+        """When the last committed row was recorded; 0 before the first."""
+    @property
+    def next_expiry_ns(self) -> int | None:
+        """When the next open hold expires; an `apply` at or after it records that."""
+    @property
+    def ledgers(self) -> int:
+        """Ledgers, those of uncommitted batches included."""
+    @property
+    def accounts(self) -> int:
+        """Accounts, those of uncommitted batches included."""
+    @property
+    def holds(self) -> int:
+        """Open holds, those of uncommitted batches included."""
+    @property
+    def uncommitted(self) -> int:
+        """Batches applied and neither committed nor undone, those without rows included."""
+    def probe(self, submissions: list[Commands]) -> tuple[list[int], list[str], list[int], list[str]] | None:
+        """What `apply` needs of the journal: (tenants, ids, tenants, targets), pairs by position.
+
+        Of the first pair the rows with that id are wanted, of the second those whose id or target it is.
+        None if nothing is.
+        """
+    def apply(self, submissions: list[Commands], now_ns: int, old: list[bytes]) -> Applied:
+        """Decide a batch at the time `now_ns`, after recording the holds that are due.
+
+        `old` is `record_send(journal row)` of each row that `probe` asked for, in any order. Each apply is
+        followed by one `commit` or by `undo`, also when it has no rows. Raises `Corrupt` on bad `old`.
+        """
+    def commit(self) -> None:
+        """The oldest uncommitted batch is durable. Raises `RuntimeError` if there is none."""
+    def undo(self) -> None:
+        """Forget every uncommitted batch; the state is to the byte what it was before them."""
+    def set_head(self, seq: int, hash: bytes, last_ns: int) -> None:
+        """The head that a checkpoint was taken at; after `load`, before `replay`, on a new engine only."""
+    def load(self, what: Literal["ledger", "account", "hold"], copy: bytes) -> int:
+        """Load one COPY OUT stream of a checkpoint table and return its rows. Raises `Corrupt`.
+
+        Ledgers first, in any order; then accounts, ordered by slot; then holds ordered by recorded_ns. A
+        table may come in several streams.
+        """
+    def replay(self, copy: bytes, batches: list[tuple[int, int, int, int, bytes, bytes]]) -> int:
+        """Apply whole committed batches after the head and return their rows. Raises `Corrupt`.
+
+        `copy` is the COPY OUT stream of their journal rows in order of recorded_ns; `batches` their
+        (seq, rows, first_ns, last_ns, root, hash) in order of seq. Checks every link of the chain, every
+        root and every balance; a `Corrupt` names the batch, and the row where it is one.
+        """
+    def checkpoint(self) -> Checkpoint:
+        """What changed since the last one. Raises `RuntimeError` while a batch is uncommitted."""
+    def checkpoint_done(self, checkpoint: Checkpoint) -> None:
+        """It is durable. The next one only contains what changed after it."""
+    def checkpoint_failed(self, checkpoint: Checkpoint) -> None:
+        """It was not stored: the next one contains its changes again."""
+    def account_json(
+        self, tenant: int, id: str, reference: str | None, metadata: str | None
+    ) -> bytes | None:
+        """An account with its balances now, with the texts of its journal row; None if there is none."""
+    def ledger_json(self, tenant: int, number: int, metadata: str | None) -> bytes | None:
+        """A ledger, with the metadata of its journal row; None if there is none."""
+    def account_ids(self, tenant: int, ledger: int | None, after: str | None, limit: int) -> list[str]:
+        """Ids of at most `limit` accounts in order of creation, after `after`. May scan and return fewer
+        only at the end. Raises `ValueError` if `after` is no account of the tenant."""
+    def ledger_numbers(self, tenant: int, after: int | None, limit: int) -> list[int]:
+        """Numbers of at most `limit` ledgers in order of number, after `after`."""
+    def row_json(self, record: bytes) -> bytes:
+        """A journal row, given as `record_send(row)`, as JSON: what its reply contained. Raises `Corrupt`."""
+    def balances(self, slot: int, limit: int) -> list[tuple[int, str, int, int, int, int]]:
+        """At most `limit` accounts from `slot` on, in order of creation: tenant, id, debits pending, debits
+        posted, credits pending, credits posted."""
+    def digest(self) -> bytes:
+        """SHA-256 over the whole state in sorted order, 32 bytes."""

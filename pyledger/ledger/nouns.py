@@ -1,0 +1,185 @@
+"""The nouns of the ledger room: limits, states, errors and records. Nothing happens in this file.
+
+The invariant behind the errors: `Busy` and `Unavailable` say that nothing was recorded; only
+`UnknownOutcome` leaves it open, and the same id sent again gets the truth.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+SCHEMA_VERSION: Final = "0001"
+"""The migration that this code is written for. An older or a newer database is refused."""
+SERVER_VERSION_MIN: Final = 150_000
+"""PostgreSQL 15, in the form of `server_version_num`."""
+
+BATCH_WEIGHT_MAX: Final = 8_190
+"""Rows that one batch may append, by the weight of its commands. The engine's own bound."""
+APPLY_INLINE_ROWS_MAX: Final = 256
+"""Above it a batch is decided in a worker thread: some 0.2 ms, what the event loop may be held up."""
+READS_WAITING_MAX: Final = 65_536
+"""Current reads that wait for a batch, at most; each is a closure of a few hundred bytes."""
+BEAT_INTERVAL_S: Final = 1.0
+"""An idle writer proves life this often; a fifth of the lease, so that four beats may be late."""
+STANDBY_POLL_S: Final = 0.5
+"""How often a standby looks at the head; twice a beat."""
+IDLE_IN_TRANSACTION_MS: Final = 2_000
+"""PostgreSQL ends a writer that falls silent inside a transaction: a frozen one cannot keep the head."""
+CONNECT_TIMEOUT_S: Final = 10.0
+"""One attempt to connect. Never applied to anything that could have been committed."""
+TCP_USER_TIMEOUT_MS: Final = 10_000
+"""Bytes that PostgreSQL does not acknowledge for so long end the connection; the fence then decides."""
+BACKOFF_FIRST_S: Final = 0.05
+"""The wait before the second attempt to reconnect; the first is made at once."""
+BACKOFF_MAX_S: Final = 5.0
+"""The longest wait between two attempts. They go on for ever."""
+RETRY_AFTER_BUSY_S: Final = 1
+"""What a client is told when the queue is full: it drains in far less."""
+RETRY_AFTER_AWAY_S: Final = 2
+"""What a client is told while PostgreSQL is away or another server owns the head."""
+SAME_FAILURE_MAX: Final = 3
+"""A batch that PostgreSQL refuses so often for what is in it halts the writer: it is a bug, not weather."""
+CLOCK_SKEW_MAX_NS: Final = 1_000_000_000
+"""Between this machine's clock and PostgreSQL's."""
+WEEK_NS: Final = 7 * 86_400 * 1_000_000_000
+"""One partition of the journal."""
+PARTITIONS_AHEAD_WEEKS: Final = 4
+"""Partitions that exist before they are needed: a month in which their upkeep may fail unseen."""
+PARTITION_UPKEEP_S: Final = 3_600.0
+"""How often the next partitions are looked after."""
+RECOVERY_SLICE_ROWS: Final = 65_536
+"""Rows that recovery and check hold in memory at once; some 16 MiB."""
+RECOVERY_BATCHES_MAX: Final = 8_192
+"""Batches of one such slice, when they are small."""
+PAGE_ROWS_MAX: Final = 1_000
+"""Rows of one page of history."""
+
+
+class State(enum.Enum):
+    """What the writer is doing. Only `SERVING` takes commands."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RECOVERING = "recovering"
+    SERVING = "serving"
+    RECONNECTING = "reconnecting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FENCED = "fenced"
+    HALTED = "halted"
+
+
+class Exit(enum.IntEnum):
+    """Why the ledger ended, as a process exit code."""
+
+    CLEAN = 0
+    REFUSED = 2
+    FENCED = 3
+    HALTED = 4
+
+
+class LedgerError(Exception):
+    """Anything this room raises on purpose. `str()` is one clear line."""
+
+
+class Unavailable(LedgerError):
+    """Nothing was recorded; try again after `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, retry_after_s: int = RETRY_AFTER_AWAY_S) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class Busy(Unavailable):
+    """The queue is full. Nothing was recorded."""
+
+    def __init__(self, reason: str = "the queue is full", retry_after_s: int = RETRY_AFTER_BUSY_S) -> None:
+        super().__init__(reason, retry_after_s)
+
+
+class UnknownOutcome(Unavailable):
+    """The command may or may not have been recorded; sending it again with the same id tells."""
+
+
+class BadCursor(LedgerError):
+    """A page cursor that this query did not hand out."""
+
+
+class StartupRefused(LedgerError):
+    """The database or its settings would break a promise; nothing was started. Exit code 2."""
+
+
+class Fenced(LedgerError):
+    """Another writer owns the head. This one is a zombie and must exit with code 3."""
+
+
+class Halted(LedgerError):
+    """The database contradicts what was acknowledged, or the journal itself. Exit code 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the record is: `url` as the writer's role, `owner_url` as the one that may migrate."""
+
+    url: str
+    owner_url: str | None = None
+    embedded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One point of the history: the batch `seq` and the chain's `hash` at it."""
+
+    seq: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head row: who owns the shard, and where its history ends."""
+
+    epoch: int
+    position: Position
+    last_ns: int
+    owner: str
+    beat: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMeasure:
+    """What one committed batch cost, for the metrics."""
+
+    commands: int
+    rows: int
+    apply_s: float
+    commit_s: float
+    declines: dict[str, int]
+
+
+def _ignore_measure(_: BatchMeasure) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Gauges and counters of one ledger, written by the writer only; readers take what they see."""
+
+    state: State = State.STARTING
+    epoch: int = 0
+    head_seq: int = 0
+    head_ns: int = 0
+    queue_rows: int = 0
+    ledgers: int = 0
+    accounts: int = 0
+    holds: int = 0
+    batches: int = 0
+    rows: int = 0
+    fences: int = 0
+    reconnects: int = 0
+    recoveries: int = 0
+    checkpoints: int = 0
+    checkpoint_seq: int = 0
+    last_commit_monotonic: float = 0.0
+    reason: str = ""
+    on_batch: Callable[[BatchMeasure], None] = field(default=_ignore_measure)

@@ -14,6 +14,14 @@ pub const RESULT_BYTES: usize = 160;
 pub const REFERENCE_BYTES_MAX: usize = 128;
 /// Bytes of `metadata` in canonical JSON, at most.
 pub const METADATA_BYTES_MAX: usize = 1_024;
+/// Objects and arrays inside each other in `metadata`, itself included, at most.
+pub const METADATA_DEPTH_MAX: usize = 8;
+/// Bytes of an Idempotency-Key, at most.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Bytes of a ledger's asset code, at most.
+pub const ASSET_BYTES_MAX: usize = 16;
+/// The last instant that a client can name, 2261-12-31T23:59:59.999999999Z: what 63 bits hold, in whole years.
+pub const EFFECTIVE_NS_MAX: u64 = 9_214_646_399_999_999_999;
 /// Holds of one linked group that one command can resolve.
 pub const GROUP_HOLDS_MAX: usize = 64;
 /// Expiry rows that one batch may add before its own commands; the rest wait for the next batch.

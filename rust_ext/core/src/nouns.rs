@@ -63,10 +63,17 @@ pub mod transfer_flags {
     pub const ALL: u16 = (1 << 11) - 1;
     /// Bit and name, as JSON shows them.
     pub const NAMES: &[(u16, &str)] = &[
-        (LINKED, "linked"), (PENDING, "pending"), (POST_PENDING, "post_pending"),
-        (VOID_PENDING, "void_pending"), (BALANCING_DEBIT, "balancing_debit"),
-        (BALANCING_CREDIT, "balancing_credit"), (CLOSING_DEBIT, "closing_debit"),
-        (CLOSING_CREDIT, "closing_credit"), (IMPORTED, "imported"), (REVERSE, "reverse"), (GROUP, "group"),
+        (LINKED, "linked"),
+        (PENDING, "pending"),
+        (POST_PENDING, "post_pending"),
+        (VOID_PENDING, "void_pending"),
+        (BALANCING_DEBIT, "balancing_debit"),
+        (BALANCING_CREDIT, "balancing_credit"),
+        (CLOSING_DEBIT, "closing_debit"),
+        (CLOSING_CREDIT, "closing_credit"),
+        (IMPORTED, "imported"),
+        (REVERSE, "reverse"),
+        (GROUP, "group"),
     ];
 }
 
@@ -86,8 +93,10 @@ pub mod account_flags {
     pub const ALL: u16 = LINKED | DEBITS_MUST_NOT_EXCEED_CREDITS | CREDITS_MUST_NOT_EXCEED_DEBITS | IMPORTED;
     /// Bit and name, as JSON shows them.
     pub const NAMES: &[(u16, &str)] = &[
-        (LINKED, "linked"), (DEBITS_MUST_NOT_EXCEED_CREDITS, "debits_must_not_exceed_credits"),
-        (CREDITS_MUST_NOT_EXCEED_DEBITS, "credits_must_not_exceed_debits"), (IMPORTED, "imported"),
+        (LINKED, "linked"),
+        (DEBITS_MUST_NOT_EXCEED_CREDITS, "debits_must_not_exceed_credits"),
+        (CREDITS_MUST_NOT_EXCEED_DEBITS, "credits_must_not_exceed_debits"),
+        (IMPORTED, "imported"),
         (CLOSED, "closed"),
     ];
 }

@@ -1,0 +1,22 @@
+//! The core of pyledger: what a transfer does, and what its bytes are. Pure: no I/O, no clock, no Python.
+//!
+//! Nouns first, then the engine that decides, then the codecs around it.
+
+// Nouns.
+pub mod nouns;
+pub mod refusal;
+pub mod request;
+pub mod state;
+
+// The engine: decides, undoes, replays.
+pub mod engine;
+
+// The codecs: bytes in, bytes out.
+pub mod chain;
+pub mod merkle;
+pub mod time;
+pub mod uuid;
+
+pub use engine::Engine;
+pub use request::{Batch, Limits, Lookups, Old, Request};
+pub use state::{Account, Checkpoint, Corrupt, Hold, Ledger};

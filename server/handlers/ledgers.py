@@ -1,0 +1,41 @@
+"""Ledgers: open and look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyledger._rust import decode_ledger
+from pyledger.server.handlers.pages import page
+from pyledger.server.limits import check_content_type
+from pyledger.server.problems import Refused
+from pyledger.server.queries import ledger_of, no_query, read_query
+from pyledger.server.replies import JSON, JSON_TYPE, OK, Answer, single
+from pyledger.server.schemas import LedgerQuery
+
+if TYPE_CHECKING:
+    from pyledger.server.service import Request, Service
+
+
+async def create(service: Service, request: Request) -> Answer:
+    """Open a ledger. Its number is its id, so the request is idempotent by itself."""
+    no_query(request.query)
+    writer = service.writer
+    check_content_type(request.headers, JSON_TYPE)
+    body = await service.bodies.read_single(request.headers, request.proto)
+    return single(await writer.submit(decode_ledger(body, request.tenant)))
+
+
+async def get(service: Service, request: Request) -> Answer:
+    """One ledger."""
+    no_query(request.query)
+    found = await service.reads.ledger(request.tenant, ledger_of(request.identifier))
+    if found is None:
+        raise Refused("ledger_not_found")
+    return OK, JSON, found
+
+
+async def list_page(service: Service, request: Request) -> Answer:
+    """Ledgers in the order of their numbers."""
+    asked = read_query(request.query, LedgerQuery)
+    limit = service.page_limit(asked.limit)
+    return page(await service.reads.ledgers(request.tenant, asked.cursor, limit))

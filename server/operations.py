@@ -1,0 +1,221 @@
+"""THE table: everything that can be asked of this server, one row each.
+
+Guards: the router, the access check, the metrics and the OpenAPI document all read this table and nothing
+else, so an operation cannot exist undocumented, unmeasured or without a stated scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from pyledger.identity import Scope
+from pyledger.server import schemas
+from pyledger.server.handlers import accounts, ledgers, transfers, upkeep
+from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
+from pyledger.server.service import Request, Service
+
+Handler = Callable[[Service, Request], Awaitable[Answer]]
+Shape = type[msgspec.Struct] | str
+"""A struct, or the words that describe bytes or text."""
+
+BY_ID_OR_KEY: Final = (
+    "Send either `id` in the body or an `Idempotency-Key` header (1 to 255 visible ASCII characters), from "
+    "which the id is derived together with tenant and route. The first outcome, accepted or declined, is "
+    "kept for ever: the same request again gets the same status and body, with `Idempotent-Replayed: true`; "
+    "another body under the same id gets 422 `idempotency_conflict` and changes nothing; a retry that "
+    "arrives while the first is in flight waits for the same answer."
+)
+BY_ID_EACH: Final = (
+    "Each command carries its own `id`. A command that was decided before is answered with its first "
+    "outcome, so the whole batch can be sent again; a batch that consists of such commands alone is answered "
+    "with `Idempotent-Replayed: true`."
+)
+BY_NUMBER: Final = (
+    "The number is the id: the same request again gets the same status and body, with `Idempotent-Replayed: "
+    "true`; another asset or exponent under the same number gets 422 `idempotency_conflict`."
+)
+ONE_ROW: Final = (
+    "One row, when the command is accepted or declined, with what was asked, the outcome and the balances "
+    "right after. Nothing when it is refused with 400, 401, 403, 404, 413, 415, 503 or "
+    "`idempotency_conflict`."
+)
+ROW_EACH: Final = (
+    "One row for each command that is accepted or declined, all in one database transaction. Nothing for "
+    "refused ones, and nothing at all when the request is refused as a whole."
+)
+READS: Final = ("parameter_unknown", "parameter_invalid", "unavailable")
+WRITES: Final = (
+    "body_incomplete", "header_invalid", "parameter_unknown", "body_timeout", "body_too_large",
+    "content_type_unsupported", "queue_full", "unavailable", "outcome_unknown", "stopping",
+)  # fmt: skip
+SINGLE: Final = (*WRITES, "<malformed>", "<unknown>", "<conflict>", "<declined>", "<full>", "<chain>")
+BATCH: Final = (*WRITES, "<malformed>", "bodies_full")
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that can be asked. `name` is stable: it is the operationId and a label of metrics."""
+
+    name: str
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    tag: str
+    scope: Scope | None = None
+    query: type[msgspec.Struct] | None = None
+    takes: dict[str, Shape] = {}
+    body_optional: bool = False
+    status: int = 200
+    gives: dict[str, Shape] = {}
+    idempotency: str = ""
+    key_header: bool = False
+    journal: str = ""
+    problems: tuple[str, ...] = ()
+    limit: str = "single_body_bytes_max"
+    notes: str = ""
+
+
+def _write(**fields: Any) -> Operation:
+    fields.setdefault("journal", ONE_ROW)
+    fields.setdefault("problems", SINGLE)
+    return Operation(method="POST", **fields)
+
+
+def _batch(**fields: Any) -> Operation:
+    return _write(
+        idempotency=BY_ID_EACH, journal=ROW_EACH, problems=BATCH, limit="body_bytes_max", **fields
+    )
+
+
+def _read(**fields: Any) -> Operation:
+    fields.setdefault("problems", READS)
+    return Operation(method="GET", scope=Scope.READ, **fields)
+
+
+def _open(**fields: Any) -> Operation:
+    return Operation(method="GET", tag="Upkeep", **fields)
+
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    _write(
+        name="createLedger", path="/v1/ledgers", handler=ledgers.create, tag="Ledgers",
+        summary="Open a ledger", scope=Scope.LEDGERS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.NewLedger}, gives={JSON_TYPE: schemas.Ledger}, idempotency=BY_NUMBER,
+    ),
+    _read(
+        name="listLedgers", path="/v1/ledgers", handler=ledgers.list_page, tag="Ledgers",
+        summary="List ledgers by number", query=schemas.LedgerQuery,
+        gives={JSON_TYPE: schemas.LedgerPage}, problems=(*READS, "cursor_invalid"),
+    ),
+    _read(
+        name="getLedger", path="/v1/ledgers/{id}", handler=ledgers.get, tag="Ledgers",
+        summary="Get a ledger", gives={JSON_TYPE: schemas.Ledger},
+        problems=(*READS, "id_invalid", "ledger_not_found"),
+    ),
+    _write(
+        name="createAccount", path="/v1/accounts", handler=accounts.create, tag="Accounts",
+        summary="Open an account", scope=Scope.ACCOUNTS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.NewAccount}, gives={JSON_TYPE: schemas.Account},
+        idempotency=BY_ID_OR_KEY, key_header=True,
+    ),
+    _batch(
+        name="createAccounts", path="/v1/accounts/batch", handler=accounts.create_batch, tag="Accounts",
+        summary="Open up to 8,190 accounts", scope=Scope.ACCOUNTS_WRITE,
+        takes={JSON_TYPE: schemas.NewAccounts}, gives={JSON_TYPE: schemas.AccountResults},
+    ),
+    _read(
+        name="listAccounts", path="/v1/accounts", handler=accounts.list_page, tag="Accounts",
+        summary="List accounts with their balances, in the order in which they were opened",
+        query=schemas.AccountQuery, gives={JSON_TYPE: schemas.AccountPage},
+        problems=(*READS, "cursor_invalid"),
+    ),
+    _read(
+        name="getAccount", path="/v1/accounts/{id}", handler=accounts.get, tag="Accounts",
+        summary="Get an account with its balances", gives={JSON_TYPE: schemas.Account},
+        problems=(*READS, "id_invalid", "account_not_found"),
+        notes="Current: the balances include every write answered before this request was sent.",
+    ),
+    _write(
+        name="createTransfer", path="/v1/transfers", handler=transfers.create, tag="Transfers",
+        summary="Make a transfer or a hold", scope=Scope.TRANSFERS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.NewTransfer}, gives={JSON_TYPE: schemas.Transfer},
+        idempotency=BY_ID_OR_KEY, key_header=True,
+    ),
+    _batch(
+        name="createTransfers", path="/v1/transfers/batch", handler=transfers.create_batch, tag="Transfers",
+        summary="Make up to 8,190 transfers", scope=Scope.TRANSFERS_WRITE,
+        takes={
+            JSON_TYPE: schemas.NewTransfers,
+            BINARY_TYPE: "Records of 128 bytes, little-endian: id u128 | debit account u128 | credit account "
+            "u128 | amount u128 | pending or reversed transfer u128 | effective_ns u64 | timeout_s u32 | "
+            "ledger u32 | code u16 | flags u16 | 28 zero bytes. An amount of 2^128 - 1 asks for all.",
+        },
+        gives={
+            JSON_TYPE: schemas.TransferResults,
+            RESULTS_TYPE: "Records of 160 bytes, little-endian: recorded_ns u64 (0 if not recorded) | refusal "
+            "number u16 (0 if accepted) | u16 with bit 0 for replayed | u32 zero | amount moved u128 | debit "
+            "account after (debits pending, debits posted, credits pending, credits posted: u128 each) | "
+            "credit account after, alike.",
+        },
+        notes="Commands are decided one by one in their order; those flagged `linked` stand or fall with the "
+        "next one. Chains never reach beyond their request.",
+    ),
+    _write(
+        name="postTransfer", path="/v1/transfers/{id}/post", handler=transfers.post, tag="Transfers",
+        summary="Post a hold, in full or in part", scope=Scope.TRANSFERS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.PostOrVoid}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
+        idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
+        journal=ONE_ROW + " With `group`, one row for each hold of the group.",
+    ),
+    _write(
+        name="voidTransfer", path="/v1/transfers/{id}/void", handler=transfers.void, tag="Transfers",
+        summary="Void a hold", scope=Scope.TRANSFERS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.PostOrVoid}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
+        idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
+        journal=ONE_ROW + " With `group`, one row for each hold of the group.",
+    ),
+    _write(
+        name="reverseTransfer", path="/v1/transfers/{id}/reverse", handler=transfers.reverse, tag="Transfers",
+        summary="Reverse a transfer, in full or in part", scope=Scope.TRANSFERS_WRITE, status=201,
+        takes={JSON_TYPE: schemas.Reversal}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
+        idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
+        notes="Never more than was moved and not yet reversed.",
+    ),
+    _read(
+        name="getTransfer", path="/v1/transfers/{id}", handler=transfers.get, tag="Transfers",
+        summary="Get a transfer as it was decided", gives={JSON_TYPE: schemas.Transfer},
+        problems=(*READS, "id_invalid", "transfer_not_found"),
+    ),
+    _read(
+        name="listTransfers", path="/v1/transfers", handler=transfers.list_page, tag="Transfers",
+        summary="List transfers by account, ledger, reference and time", query=schemas.TransferQuery,
+        gives={JSON_TYPE: schemas.TransferPage}, problems=(*READS, "cursor_invalid"),
+        notes="A page looks at a bounded piece of the history: it may be short, even empty, and still have "
+        "a `next`.",
+    ),
+    _open(
+        name="healthz", path="/healthz", handler=upkeep.healthz, summary="Alive",
+        gives={JSON_TYPE: schemas.Health},
+    ),
+    _open(
+        name="readyz", path="/readyz", handler=upkeep.readyz, summary="Owns the head and takes commands",
+        gives={JSON_TYPE: schemas.Readiness}, notes="503 with the same body while it does not.",
+    ),
+    _open(
+        name="metrics", path="/metrics", handler=upkeep.metrics, summary="Prometheus metrics",
+        gives={"text/plain": "The Prometheus text format."}, problems=("unavailable",),
+        notes="Open to requests from this machine, unless a proxy is configured; else it takes a key with "
+        "the scope `metrics`.",
+    ),
+    _open(
+        name="openapi", path="/openapi.json", handler=upkeep.openapi, summary="This document",
+        gives={JSON_TYPE: "An OpenAPI 3.1 document."},
+    ),
+    _open(
+        name="docs", path="/docs", handler=upkeep.docs, summary="This document as a page",
+        gives={"text/html": "A page that loads nothing from elsewhere."},
+    ),
+)  # fmt: skip

@@ -1,0 +1,161 @@
+"""From the socket to a handler and back: match, authenticate, ask, answer, measure.
+
+Guards: every request is answered exactly once, with a row of `OPERATIONS` or with a problem; no exception
+passes this file, and none of its text reaches a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from pyledger._rust import Malformed
+from pyledger.ledger import BadCursor, Busy, Unavailable, UnknownOutcome
+from pyledger.server import access, replies
+from pyledger.server.operations import OPERATIONS, Operation
+from pyledger.server.problems import PROBLEMS, ClientGone, Refused
+from pyledger.server.service import Request, Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pyledger.server.rsgi import HTTPProtocol, HTTPScope
+
+log = logging.getLogger("pyledger.server")
+
+ID: Final = "{id}"
+ID_PLACE: Final = 3
+"""Where the id stands in a path: /v1/<noun>/{id} and /v1/<noun>/{id}/<verb>."""
+
+Methods = dict[str, Operation]
+
+
+class Router:
+    """The table, turned for lookup by path and method."""
+
+    def __init__(self, operations: Iterable[Operation] = OPERATIONS) -> None:
+        self._static: dict[str, Methods] = {}
+        self._with_id: dict[str, Methods] = {}
+        for operation in operations:
+            paths = self._with_id if ID in operation.path else self._static
+            methods = paths.setdefault(operation.path, {})
+            methods[operation.method] = operation
+            if operation.method == "GET":
+                # The HTTP library below sends the head of the answer and leaves out its body.
+                methods["HEAD"] = operation
+
+    def find(self, path: str) -> tuple[Methods | None, str]:
+        """The methods of a path, and the id in it."""
+        methods = self._static.get(path)
+        if methods is not None:
+            return methods, ""
+        parts = path.split("/", ID_PLACE + 2)
+        if len(parts) <= ID_PLACE or not parts[ID_PLACE]:
+            return None, ""
+        identifier, parts[ID_PLACE] = parts[ID_PLACE], ID
+        return self._with_id.get("/".join(parts)), identifier
+
+
+class Application:
+    """The RSGI application: one call a request."""
+
+    def __init__(self, service: Service, requests_max: int) -> None:
+        self._service = service
+        self._router = Router()
+        self._requests_max = requests_max
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered now."""
+        return self._in_flight
+
+    async def idle(self) -> None:
+        """Wait until no request is being answered."""
+        await self._idle.wait()
+
+    async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> None:
+        """Answer one request."""
+        started = perf_counter()
+        self._in_flight += 1
+        self._idle.clear()
+        operation: Operation | None = None
+        try:
+            methods, identifier = self._router.find(scope.path)
+            operation = None if methods is None else methods.get(scope.method)
+            if operation is None or self._in_flight > self._requests_max:
+                answer = self._not_served(scope, methods)
+            else:
+                answer = await self._serve(operation, identifier, scope, proto)
+            proto.response_bytes(*answer)
+            self._service.metrics.observe(operation, answer[0], perf_counter() - started)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:
+        if self._in_flight > self._requests_max:
+            return replies.refusal(
+                Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE))
+            )
+        if methods is None:
+            return replies.refusal(Refused("not_found"))
+        allow = ("allow", ", ".join(sorted({*methods, "OPTIONS"})))
+        if scope.method == "OPTIONS":
+            return 204, [allow, *replies.COMMON], b""
+        return replies.refusal(Refused("method_not_allowed", headers=(allow,)))
+
+    async def _serve(
+        self, operation: Operation, identifier: str, scope: HTTPScope, proto: HTTPProtocol
+    ) -> replies.Answer:
+        try:
+            headers = scope.headers
+            request = Request(headers, proto, scope.query_string, identifier, scope.client)
+            if operation.scope is not None:
+                authenticator = self._service.authenticator
+                principal = authenticator.known(headers)
+                if principal is None:
+                    principal = await authenticator.find(headers)
+                if operation.scope not in principal.scopes:
+                    access.require(principal, operation.scope)
+                request.principal = principal
+            return await operation.handler(self._service, request)
+        except Refused as refused:
+            return replies.refusal(refused)
+        except Malformed as error:
+            return _malformed(error)
+        except Unavailable as error:
+            return _unavailable(error)
+        except BadCursor:
+            return replies.refusal(Refused("cursor_invalid"))
+        except ClientGone:
+            return replies.refusal(Refused("body_incomplete", headers=(replies.CLOSE,)))
+        except Exception:  # noqa: BLE001 - the last line: whatever it is, the client learns an id and we the rest
+            return _unexpected(operation)
+
+
+def _malformed(error: Malformed) -> replies.Answer:
+    members = {} if error.index is None else {"index": error.index}
+    return replies.problem(PROBLEMS[error.code], error.detail, (), members)
+
+
+def _unavailable(error: Unavailable) -> replies.Answer:
+    if isinstance(error, UnknownOutcome):
+        code = "outcome_unknown"
+    else:
+        code = "queue_full" if isinstance(error, Busy) else "unavailable"
+    return replies.refusal(Refused(code, headers=(("retry-after", str(error.retry_after_s)),)))
+
+
+def _unexpected(operation: Operation) -> replies.Answer:
+    request_id = str(uuid.uuid4())
+    log.exception("unexpected error in %s, request %s", operation.name, request_id)
+    return replies.refusal(
+        Refused("internal_error", headers=(("x-request-id", request_id),), request_id=request_id)
+    )

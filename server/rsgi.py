@@ -1,0 +1,50 @@
+"""What Granian hands us, as types: the part of RSGI that this server uses.
+
+`HeaderMap.get` gives None for a value that is not visible ASCII; `in` still finds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable
+
+
+class HeaderMap(Protocol):
+    """A request's headers; names in lower case."""
+
+    def __contains__(self, name: str) -> bool: ...
+    def get(self, name: str) -> str | None:
+        """The first value."""
+
+    def get_all(self, name: str) -> list[str]:
+        """All values."""
+
+
+class HTTPScope(Protocol):
+    """A request's head. `headers` copies at each use; `path` is percent-decoded."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def query_string(self) -> str: ...
+    @property
+    def client(self) -> str: ...
+    @property
+    def headers(self) -> HeaderMap: ...
+
+
+class HTTPProtocol(Protocol):
+    """A request's body and the way to answer it, once."""
+
+    def __call__(self) -> Awaitable[bytes]:
+        """The whole body; at most Content-Length bytes if there is such a header, else without bound."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in pieces, closed by one empty piece; two empty ones mean that it broke off."""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        """Answer."""

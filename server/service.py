@@ -1,0 +1,103 @@
+"""What a handler works with: the opened ledger and the bounds, and one request.
+
+Guards: handlers get at the ledger through `writer` and `reads` only, so a server that does not own the
+shard yet, or not any more, refuses in this one place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pyledger.server.problems import Refused
+from pyledger.server.replies import CLOSE, RETRY_AFTER
+
+if TYPE_CHECKING:
+    from pyledger.identity import Principal
+    from pyledger.ledger import Ledger, Reads, Writer
+    from pyledger.server.access import Authenticator
+    from pyledger.server.limits import Bodies
+    from pyledger.server.metrics import Metrics
+    from pyledger.server.rsgi import HeaderMap, HTTPProtocol
+
+PAGE_ROWS_DEFAULT: Final = 100
+"""Rows of a page when the client does not say."""
+
+STARTING: Final = "starting"
+STOPPING: Final = "stopping"
+
+
+class Service:
+    """One server process: what all requests share."""
+
+    def __init__(
+        self, *, authenticator: Authenticator, bodies: Bodies, metrics: Metrics, page_rows_max: int
+    ) -> None:
+        self.authenticator = authenticator
+        self.bodies = bodies
+        self.metrics = metrics
+        self.page_rows_max = page_rows_max
+        self.shard = 0
+        self.metrics_open_on_loopback = True
+        self.ledger: Ledger | None = None
+        self.stopping = False
+
+    @property
+    def writer(self) -> Writer:
+        """The writer. Raises `Refused` before there is one and once the server is stopping."""
+        return self._opened().writer
+
+    @property
+    def reads(self) -> Reads:
+        """The reads. Raises `Refused` like `writer`."""
+        return self._opened().reads
+
+    @property
+    def state(self) -> str:
+        """What `/readyz` shows."""
+        if self.stopping:
+            return STOPPING
+        return STARTING if self.ledger is None else str(self.ledger.state.value)
+
+    def page_limit(self, asked: int | None) -> int:
+        """Rows of a page: what was asked, or the default. Raises `Refused` above the bound."""
+        if asked is None:
+            return min(PAGE_ROWS_DEFAULT, self.page_rows_max)
+        if not 1 <= asked <= self.page_rows_max:
+            detail = f"A page has 1 to {self.page_rows_max} rows."
+            raise Refused("parameter_invalid", detail, parameter="limit")
+        return asked
+
+    def _opened(self) -> Ledger:
+        if self.stopping:
+            raise Refused("stopping", headers=(RETRY_AFTER, CLOSE))
+        if self.ledger is None:
+            raise Refused("unavailable", "The server is starting.", (RETRY_AFTER,))
+        return self.ledger
+
+
+class Request:
+    """One request, as far as its handler needs to know it."""
+
+    __slots__ = ("client", "headers", "identifier", "principal", "proto", "query")
+
+    def __init__(
+        self,
+        headers: HeaderMap,
+        proto: HTTPProtocol,
+        query: str,
+        identifier: str,
+        client: str,
+    ) -> None:
+        self.headers = headers
+        self.proto = proto
+        self.query = query
+        self.identifier = identifier
+        self.client = client
+        self.principal: Principal | None = None
+
+    @property
+    def tenant(self) -> int:
+        """Whose books. Only operations with a scope may ask."""
+        if self.principal is None:
+            raise AssertionError("an operation without a scope has no tenant")
+        return self.principal.tenant

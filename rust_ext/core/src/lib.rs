@@ -12,8 +12,16 @@ pub mod state;
 pub mod engine;
 
 // The codecs: bytes in, bytes out.
+pub mod binary;
 pub mod chain;
+pub mod copy;
+pub mod fingerprint;
+pub mod journal;
+pub mod json;
+pub mod malformed;
 pub mod merkle;
+pub mod reply;
+pub mod tables;
 pub mod time;
 pub mod uuid;
 

@@ -10,9 +10,8 @@ import struct
 from collections.abc import Sequence
 from uuid import UUID
 
-from pyledger._rust import REFUSALS
 from pyledger.client.nouns import (
-    AMOUNT_MAX,
+    AMOUNT_ALL,
     BatchItem,
     BatchReply,
     Counters,
@@ -21,12 +20,11 @@ from pyledger.client.nouns import (
     checked_amount,
     rfc3339,
 )
+from pyledger.client.refusals import REFUSALS
 
 CONTENT_TYPE = "application/vnd.pyledger.transfers"
 TRANSFER = struct.Struct("<16s16s16s16s16sQIIHH28x")
 RESULT = struct.Struct("<QHHI16s64s64s")
-_REFUSALS: dict[int, tuple[str | None, str | None]] = {
-    number: (code, detail) for number, code, _class, detail in REFUSALS}
 
 
 def _id(value: UUID | None) -> bytes:
@@ -40,7 +38,7 @@ def encode(transfers: Sequence[NewTransfer]) -> bytes:
         if each.reference is not None or each.metadata is not None:
             raise ValueError("the binary form has no room for a reference or metadata: send this batch as JSON")
         flags = each.flags | (TransferFlags.REVERSE if each.reverses is not None else 0)
-        amount = AMOUNT_MAX if each.amount is None else checked_amount(each.amount)
+        amount = AMOUNT_ALL if each.amount is None else checked_amount(each.amount)
         out += TRANSFER.pack(
             _id(each.id), _id(each.debit_account_id), _id(each.credit_account_id), amount.to_bytes(16, "little"),
             _id(each.reverses or each.pending_id), each.effective_ns or 0, each.timeout_s, each.ledger,
@@ -62,9 +60,9 @@ def decode(transfers: Sequence[NewTransfer], body: bytes) -> BatchReply:
         status = "accepted" if refusal == 0 else "declined" if recorded_ns else "refused"
         counts[status] += 1
         taken = status == "accepted"
-        code, detail = _REFUSALS.get(refusal, (f"refusal_{refusal}" if refusal else None, None))
+        code = REFUSALS.get(refusal, f"refusal_{refusal}") if refusal else None
         results.append(BatchItem(
-            each.id, status, rfc3339(recorded_ns) if recorded_ns else None, code, detail,
+            each.id, status, rfc3339(recorded_ns) if recorded_ns else None, code, None,
             int.from_bytes(amount, "little") if taken else None,
             debit_after=_after(debit) if taken else None, credit_after=_after(credit) if taken else None))
     return BatchReply(results, **counts)

@@ -4,6 +4,8 @@ Guarded here: every write carries an id that is made before the first attempt, s
 however often it is sent; and nothing that the caller did not ask for is ever sent.
 """
 
+# ruff: noqa: A002 - `id` is the word that the ledger and its users say.
+
 from __future__ import annotations
 
 import json
@@ -27,7 +29,7 @@ from pyledger.client.nouns import (
     NewTransfer,
     Transfer,
     TransferFlags,
-    checked_amount,
+    resolution_fields,
     rfc3339,
 )
 from pyledger.client.retry import Retry
@@ -153,46 +155,35 @@ class Client:
                    reference: str | None = None, metadata: Metadata | None = None,
                    effective_ns: int | None = None, id: UUID | None = None) -> Transfer:
         """Moves what a hold holds, all or `amount` of it, and releases the rest."""
-        return await self._resolve("post", pending_id, amount, group, reference, metadata, effective_ns, id)
+        fields = resolution_fields(id, amount, group, reference, metadata, effective_ns)
+        return await self._decide(path("transfers", pending_id, "post"), fields)
 
     async def void(self, pending_id: UUID, *, group: bool = False, reference: str | None = None,
                    metadata: Metadata | None = None, effective_ns: int | None = None,
                    id: UUID | None = None) -> Transfer:
         """Releases what a hold holds. `group` resolves every hold that was linked with it."""
-        return await self._resolve("void", pending_id, None, group, reference, metadata, effective_ns, id)
+        fields = resolution_fields(id, None, group, reference, metadata, effective_ns)
+        return await self._decide(path("transfers", pending_id, "void"), fields)
 
     async def reverse(self, transfer_id: UUID, amount: int | None = None, *, reference: str | None = None,
                       metadata: Metadata | None = None, effective_ns: int | None = None,
                       id: UUID | None = None) -> Transfer:
         """Moves back what a transfer moved, all that is left or `amount` of it."""
-        return await self._resolve("reverse", transfer_id, amount, False, reference, metadata, effective_ns, id)
+        fields = resolution_fields(id, amount, False, reference, metadata, effective_ns)
+        return await self._decide(path("transfers", transfer_id, "reverse"), fields)
 
     async def get(self, transfer_id: UUID) -> Transfer:
         """A transfer as it was decided; raises NotFound."""
         return _read((await self._transport.send("GET", path("transfers", transfer_id))).body, Transfer)
 
     def history(self, *, account: UUID | None = None, ledger: int | None = None, reference: str | None = None,
-                since_ns: int | None = None, until_ns: int | None = None,
+                since_ns: int | None = None, until_ns: int | None = None, oldest_first: bool = False,
                 page_rows: int | None = None) -> AsyncIterator[Transfer]:
-        """Transfers by account, ledger, reference and time of recording, newest first."""
+        """Transfers by account, ledger, reference and time of recording; declined ones too."""
         return self._list("transfers", Page[Transfer], account_id=account, ledger=ledger, reference=reference,
                           since=None if since_ns is None else rfc3339(since_ns),
-                          until=None if until_ns is None else rfc3339(until_ns), limit=page_rows)
-
-    async def _resolve(self, action: str, target: UUID, amount: int | None, group: bool, reference: str | None,
-                       metadata: Metadata | None, effective_ns: int | None, id: UUID | None) -> Transfer:
-        fields: dict[str, Any] = {"id": str(id or new_id())}
-        if amount is not None:
-            fields["amount"] = str(checked_amount(amount))
-        if group:
-            fields["group"] = True
-        if reference is not None:
-            fields["reference"] = reference
-        if metadata is not None:
-            fields["metadata"] = metadata
-        if effective_ns is not None:
-            fields["effective_at"] = rfc3339(effective_ns)
-        return await self._decide(path("transfers", target, action), fields)
+                          until=None if until_ns is None else rfc3339(until_ns),
+                          order="oldest" if oldest_first else None, limit=page_rows)
 
     async def _decide(self, target: str, fields: dict[str, Any]) -> Transfer:
         answer = await self._transport.send("POST", target, _body(fields))

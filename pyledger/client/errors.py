@@ -4,6 +4,8 @@ Guarded here: every answer that is not a success becomes exactly one of these, w
 `code`; and `Unavailable.outcome_unknown` is true whenever the command may have taken effect.
 """
 
+# ruff: noqa: N818 - the names are those of what happened, as the ledger says them.
+
 from __future__ import annotations
 
 import msgspec
@@ -12,14 +14,15 @@ import msgspec
 class LedgerError(Exception):
     """Any answer but a success. `code` is stable; `detail` is a sentence for a person."""
 
-    def __init__(self, code: str, detail: str, status: int, *, id: str | None = None,
-                 recorded_at: str | None = None) -> None:
+    def __init__(self, code: str, detail: str, status: int, *, command_id: str | None = None,
+                 recorded_at: str | None = None, replayed: bool = False) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
         self.status = status
-        self.id = id
+        self.command_id = command_id
         self.recorded_at = recorded_at
+        self.replayed = replayed
 
 
 class Malformed(LedgerError):
@@ -39,7 +42,8 @@ class Conflict(LedgerError):
 
 
 class Declined(LedgerError):
-    """A business decision, recorded in the journal at `recorded_at`. A retry gets the same answer."""
+    """A business decision, recorded in the journal at `recorded_at`. A retry gets the same answer, and then
+    `replayed` is true."""
 
 
 class Unavailable(LedgerError):
@@ -69,14 +73,15 @@ _read_problem = msgspec.json.Decoder(_Problem).decode
 _BY_STATUS: dict[int, type[LedgerError]] = {401: AccessDenied, 403: AccessDenied, 404: NotFound, 409: Conflict}
 
 
-def read_problem(status: int, body: bytes) -> LedgerError:
+def read_problem(status: int, body: bytes, *, replayed: bool = False) -> LedgerError:
     """The error that an answer of this status and body stands for."""
     try:
         problem = _read_problem(body)
     except msgspec.MsgspecError:
         problem = _Problem()
-    kind = _BY_STATUS.get(status, Malformed if status < 500 else LedgerError)
+    kind = _BY_STATUS.get(status, Malformed if 400 <= status < 500 else LedgerError)
     if status == 422:
         # Both are "well-formed but no"; only a decline was recorded.
         kind = Conflict if problem.code == "idempotency_conflict" else Declined
-    return kind(problem.code, problem.detail, status, id=problem.id, recorded_at=problem.recorded_at)
+    return kind(problem.code, problem.detail, status, command_id=problem.id, recorded_at=problem.recorded_at,
+                replayed=replayed)

@@ -23,6 +23,9 @@ class _Maker:
     """The last id made, and the lock that keeps two threads from making the same next one."""
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
         self.lock = threading.Lock()
         self.millisecond = 0
         self.tail = 0
@@ -46,14 +49,9 @@ class _Maker:
 _maker = _Maker()
 
 
-def _after_fork() -> None:
-    # A child must not go on counting where its parent does.
-    global _maker
-    _maker = _Maker()
-
-
+# A child must not go on counting where its parent does, nor wait for a lock that a thread of it held.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_maker.start)
 
 
 def new_id() -> UUID:

@@ -18,7 +18,8 @@ from pyledger.client.ids import new_id
 
 Metadata = dict[str, Any]
 BATCH_ROWS_MAX = 8_190
-AMOUNT_MAX = 2**128 - 1
+AMOUNT_MAX = 2**128 - 2
+AMOUNT_ALL = 2**128 - 1  # in the binary form: the whole hold, all that is left
 _SECOND_NS = 1_000_000_000
 
 
@@ -64,11 +65,11 @@ def rfc3339(at_ns: int) -> str:
 
 
 def checked_amount(amount: int) -> int:
-    """The amount itself if it is a whole number of 0 to 2^128 - 1; raises TypeError or ValueError."""
+    """The amount itself if it is a whole number of 0 to 2^128 - 2; raises TypeError or ValueError."""
     if type(amount) is not int:
         raise TypeError(f"an amount is an int of minor units, not {type(amount).__name__}")
     if not 0 <= amount <= AMOUNT_MAX:
-        raise ValueError("an amount is from 0 to 2^128 - 1")
+        raise ValueError("an amount is from 0 to 2^128 - 2")
     return amount
 
 
@@ -130,6 +131,17 @@ class NewTransfer:
         if names := _flag_names(self.flags & ~TransferFlags.REVERSE):
             fields["flags"] = names
         return fields | _texts(self.reference, self.metadata, self.effective_ns)
+
+
+def resolution_fields(command_id: UUID | None, amount: int | None, group: bool, reference: str | None,  # noqa: PLR0917
+                      metadata: Metadata | None, effective_ns: int | None) -> dict[str, Any]:
+    """The object that a post, a void or a reversal takes."""
+    fields: dict[str, Any] = {"id": str(command_id or new_id())}
+    if amount is not None:
+        fields["amount"] = str(checked_amount(amount))
+    if group:
+        fields["group"] = True
+    return fields | _texts(reference, metadata, effective_ns)
 
 
 def _texts(reference: str | None, metadata: Metadata | None, effective_ns: int | None) -> dict[str, Any]:
@@ -223,7 +235,7 @@ class BatchItem(msgspec.Struct, frozen=True):
     """What became of one command of a batch. `status` is accepted, declined (recorded) or refused (not)."""
 
     id: UUID
-    status: str
+    status: str = "accepted"
     recorded_at: str | None = None
     refusal: str | None = None
     detail: str | None = None

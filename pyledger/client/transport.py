@@ -134,9 +134,10 @@ class Transport:
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError,
                 TimeoutError) as failure:
             return self._failed(failure, attempt, unknown=True)
+        replayed = heads.get("Idempotent-Replayed") == "true"
         if 200 <= status < 300:
-            return Answer(content, heads.get("Idempotent-Replayed") == "true", attempt)
-        error = read_problem(status, content)
+            return Answer(content, replayed, attempt)
+        error = read_problem(status, content, replayed=replayed)
         if status not in RETRIED_STATUSES:
             return _Attempt(error, unknown=False, wait_s=None)
         wait_s = self._retry.wait_s(attempt, retry_after_s(heads.get("Retry-After")))

@@ -33,12 +33,12 @@ from pyledger.embedded.nouns import (
     EmbeddedError,
     Place,
 )
-from pyledger.queries import named_queries
+from pyledger import sql
 from pyledger.settings import Settings
 
 log = logging.getLogger("pyledger.embedded")
 
-QUERIES: Final = named_queries("pyledger.embedded")
+QUERIES: Final = sql.load("pyledger.embedded")
 WATCH_INTERVAL_S: Final = 0.1
 """How soon a death is noticed."""
 LOG_LOOKS: Final = 600

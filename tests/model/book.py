@@ -1,0 +1,152 @@
+"""An engine and its journal, kept in memory: what the writer and PostgreSQL are to the engine in production.
+
+Guarded here: every batch is proven as it is written. Its copy bytes replay into a second engine that ends in
+the same state, and an undo in between leaves the first one as it was, to the byte.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pyledger._rust import Applied, Commands, Engine, Reply
+
+HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+SMALLINT, BIGINT, INTEGER, UUID_OID, NUMERIC, BYTEA, TEXT = 21, 20, 23, 2950, 1700, 17, 25
+COLUMNS = {
+    "shard": SMALLINT, "seq": BIGINT, "recorded_ns": BIGINT, "id": UUID_OID, "tenant": INTEGER, "kind": SMALLINT,
+    "status": SMALLINT, "debit_account": UUID_OID, "credit_account": UUID_OID, "amount": NUMERIC, "target": UUID_OID,
+    "ledger": INTEGER, "code": INTEGER, "flags": INTEGER, "timeout_s": INTEGER, "effective_ns": BIGINT,
+    "fingerprint": BYTEA, "reference": TEXT, "metadata": TEXT, "debit_after": BYTEA, "credit_after": BYTEA,
+}
+PLACE = {name: place for place, name in enumerate(COLUMNS)}
+Fields = list[bytes | None]
+
+
+def read_copy(stream: bytes) -> Iterator[Fields]:
+    """The tuples of a binary COPY stream, field by field."""
+    assert stream.startswith(HEADER), "not a binary COPY stream"
+    assert stream.endswith(TRAILER), "the stream has no end"
+    at, end = len(HEADER), len(stream) - len(TRAILER)
+    while at < end:
+        (count,) = struct.unpack_from(">h", stream, at)
+        at += 2
+        fields: Fields = []
+        for _ in range(count):
+            (length,) = struct.unpack_from(">i", stream, at)
+            at += 4
+            fields.append(None if length < 0 else stream[at:at + length])
+            at += max(0, length)
+        yield fields
+    assert at == end
+
+
+def write_copy(rows: list[Fields]) -> bytes:
+    """What COPY OUT gives for these rows."""
+    tuples = [struct.pack(">h", len(row)) + b"".join(
+        struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each for each in row) for row in rows]
+    return HEADER + b"".join(tuples) + TRAILER
+
+
+def record(row: Fields) -> bytes:
+    """What `record_send` gives for a journal row."""
+    return struct.pack(">i", len(row)) + b"".join(
+        struct.pack(">I", oid) + (struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each)
+        for oid, each in zip(COLUMNS.values(), row, strict=True))
+
+
+def number(row: Fields, name: str) -> int:
+    """An integer column."""
+    return int.from_bytes(row[PLACE[name]] or b"", signed=True)
+
+
+@dataclass
+class Batch:
+    """One committed batch, as the journal and its `batch` table keep it."""
+
+    rows: list[Fields]
+    copy: bytes
+    entry: tuple[int, int, int, int, bytes, bytes]
+
+
+@dataclass
+class Book:
+    """The engine, its journal, and what has been found in it."""
+
+    window_ids: int = 64
+    accounts_max: int = 10_000
+    ledgers_max: int = 100
+    holds_max: int = 10_000
+    journal: list[Batch] = field(default_factory=list)
+    by_id: dict[tuple[int, bytes], Fields] = field(default_factory=dict)
+    by_target: dict[tuple[int, bytes], list[Fields]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.engine = self.new_engine(1)
+
+    def new_engine(self, seed: int) -> Engine:
+        """An empty engine with this book's bounds."""
+        return Engine(0, ledgers_max=self.ledgers_max, accounts_max=self.accounts_max, holds_max=self.holds_max,
+                      window_ids=self.window_ids, seed=seed)
+
+    def old(self, submissions: list[Commands]) -> list[bytes]:
+        """The journal rows that the engine asks for before it can decide."""
+        wanted = self.engine.probe(submissions)
+        if wanted is None:
+            return []
+        tenants, ids, target_tenants, targets = wanted
+        rows: dict[bytes, Fields] = {}
+        for tenant, each in zip(tenants, ids, strict=True):
+            self._look_up(rows, tenant, each, with_target=False)
+        for tenant, each in zip(target_tenants, targets, strict=True):
+            self._look_up(rows, tenant, each, with_target=True)
+        return [record(row) for row in rows.values()]
+
+    def _look_up(self, into: dict[bytes, Fields], tenant: int, each: str, *, with_target: bool) -> None:
+        key = (tenant, UUID(str(each)).bytes)
+        found = [self.by_id[key]] if key in self.by_id else []
+        found += self.by_target.get(key, []) if with_target else []
+        for row in found:
+            into[row[PLACE["recorded_ns"]] or b""] = row
+
+    def apply(self, submissions: list[Commands], now_ns: int) -> Applied:
+        """Decides one batch, not yet committed."""
+        return self.engine.apply(submissions, now_ns, self.old(submissions))
+
+    def commit(self, applied: Applied) -> list[Reply]:
+        """Writes the batch to the journal and commits it."""
+        replies = applied.replies
+        if applied.rows:
+            rows = list(read_copy(applied.copy))
+            assert len(rows) == applied.rows
+            assert write_copy(rows) == applied.copy, "COPY OUT would give other bytes"
+            for row in rows:
+                self._file(row)
+            entry = (applied.seq, applied.rows, applied.first_ns, applied.last_ns, applied.root, applied.hash)
+            self.journal.append(Batch(rows, applied.copy, entry))
+        self.engine.commit()
+        assert (self.engine.seq, self.engine.hash) == (applied.seq, applied.hash)
+        return replies
+
+    def _file(self, row: Fields) -> None:
+        tenant, each, target = number(row, "tenant"), row[PLACE["id"]], row[PLACE["target"]]
+        assert each is not None
+        assert (tenant, each) not in self.by_id, f"id {each.hex()} is in the journal twice"
+        self.by_id[tenant, each] = row
+        if target is not None:
+            self.by_target.setdefault((tenant, target), []).append(row)
+
+    def submit(self, submissions: list[Commands], now_ns: int) -> list[Reply]:
+        """Decides and commits one batch."""
+        return self.commit(self.apply(submissions, now_ns))
+
+    def replayed(self, seed: int = 2) -> Engine:
+        """A fresh engine that has read the whole journal."""
+        engine = self.new_engine(seed)
+        rows = [row for batch in self.journal for row in batch.rows]
+        if rows:
+            assert engine.replay(write_copy(rows), [batch.entry for batch in self.journal]) == len(rows)
+        return engine

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
-from pyledger.identity import KeysUnavailable, KeyStore, Principal, Scope
+from pyledger.identity import KeyStore, KeysUnavailable, Principal, Scope
 from pyledger.server.problems import Refused
 from pyledger.server.replies import RETRY_AFTER
 
 if TYPE_CHECKING:
-    from granian.rsgi import Headers
+    from pyledger.server.rsgi import HeaderMap
 
 CHALLENGE: Final = ("www-authenticate", 'Bearer realm="pyledger"')
 CHALLENGE_INVALID: Final = ("www-authenticate", 'Bearer realm="pyledger", error="invalid_token"')
@@ -27,10 +27,10 @@ SCHEME: Final = "Bearer "
 class Authenticator(Protocol):
     """Tells who asks."""
 
-    def known(self, headers: Headers) -> Principal | None:
+    def known(self, headers: HeaderMap) -> Principal | None:
         """The principal, if that is known at once. Must not wait: it is on the hot path."""
 
-    async def find(self, headers: Headers) -> Principal:
+    async def find(self, headers: HeaderMap) -> Principal:
         """The principal, looked for with patience. Raises `Refused`: 401, or 503 if it cannot be known."""
 
 
@@ -40,12 +40,12 @@ class DevAccess:
     def __init__(self) -> None:
         self.principal = dev_principal(DEV_TENANT)
 
-    def known(self, headers: Headers) -> Principal | None:
+    def known(self, headers: HeaderMap) -> Principal | None:
         """Always the same."""
         del headers
         return self.principal
 
-    async def find(self, headers: Headers) -> Principal:
+    async def find(self, headers: HeaderMap) -> Principal:
         """Always the same."""
         del headers
         return self.principal
@@ -57,7 +57,7 @@ class KeyAccess:
     def __init__(self, store: KeyStore) -> None:
         self._store = store
 
-    def known(self, headers: Headers) -> Principal | None:
+    def known(self, headers: HeaderMap) -> Principal | None:
         """One hash and one lookup."""
         authorization = headers.get("authorization")
         if authorization is None or not authorization.startswith(SCHEME) or self._store.is_stale():
@@ -67,7 +67,7 @@ class KeyAccess:
             return principal
         return None
 
-    async def find(self, headers: Headers) -> Principal:
+    async def find(self, headers: HeaderMap) -> Principal:
         """Says what is wrong, or finds a key that was made a moment ago."""
         key = _presented_key(headers)
         try:
@@ -91,7 +91,7 @@ def require(principal: Principal, scope: Scope) -> None:
         raise Refused("scope_missing", headers=(("www-authenticate", challenge),), scope=str(scope))
 
 
-def _presented_key(headers: Headers) -> str:
+def _presented_key(headers: HeaderMap) -> str:
     given = headers.get_all("authorization")
     if not given:
         raise Refused("key_missing", headers=(CHALLENGE,))

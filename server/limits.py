@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from granian.rsgi import ProtocolClosed
+from granian._granian import RSGIProtocolClosed
 
 from pyledger.server.problems import ClientGone, Refused
 from pyledger.server.replies import CLOSE, RETRY_AFTER
@@ -132,13 +132,13 @@ class Bodies:
     async def read_single(self, headers: HeaderMap, proto: HTTPProtocol) -> bytes:
         """The body of a single write. Raises `Refused` or `ClientGone`."""
         length = headers.get("content-length")
-        if length is not None and len(length) <= 9 and int(length) <= self._single_bytes_max:  # noqa: PLR2004
+        if length is not None and len(length) <= 9 and int(length) <= self._single_bytes_max:
             # The parser below us reads exactly Content-Length bytes: nothing is left to count.
             try:
                 return await self.clock.read(proto)
-            except ProtocolClosed as error:
+            except RSGIProtocolClosed as error:
                 raise ClientGone from error
-        return await self._read_counted(headers, proto, self._single_bytes_max, held=False)
+        return await self._read_counted(headers, proto, self._single_bytes_max, share=False)
 
     async def decode_batch(
         self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes, int], T], tenant: int
@@ -152,9 +152,7 @@ class Bodies:
         finally:
             self._bytes_held -= len(body)
 
-    async def _read_counted(
-        self, headers: HeaderMap, proto: HTTPProtocol, bytes_max: int, *, share: bool
-    ) -> bytes:
+    async def _read_counted(self, headers: HeaderMap, proto: HTTPProtocol, bytes_max: int, *, share: bool) -> bytes:
         """The body, counted as it comes. With `share` its bytes stay in `bytes_held` for the caller to
         take out again."""
         length = headers.get("content-length")

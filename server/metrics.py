@@ -126,9 +126,7 @@ class Metrics(Collector):
         yield from self._of_ledger()
 
     def _of_requests(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "pyledger_http_requests", "Requests answered.", labels=("operation", "status")
-        )
+        requests = CounterMetricFamily("pyledger_http_requests", "Requests answered.", labels=("operation", "status"))
         for (name, status), count in self._requests.items():
             requests.add_metric((name, str(status)), count)
         yield requests

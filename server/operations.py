@@ -85,9 +85,7 @@ def _write(**fields: Any) -> Operation:
 
 
 def _batch(**fields: Any) -> Operation:
-    return _write(
-        idempotency=BY_ID_EACH, journal=ROW_EACH, problems=BATCH, limit="body_bytes_max", **fields
-    )
+    return _write(idempotency=BY_ID_EACH, journal=ROW_EACH, problems=BATCH, limit="body_bytes_max", **fields)
 
 
 def _read(**fields: Any) -> Operation:

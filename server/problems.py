@@ -86,7 +86,7 @@ PROBLEMS: Final[dict[str, Problem]] = _all_problems()
 """All problems by code: ours, the decoder's, the engine's."""
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+class Refused(Exception):
     """The request is answered with a problem. Raised anywhere below the router."""
 
     def __init__(
@@ -103,7 +103,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
         self.members = members
 
 
-class ClientGone(Exception):  # noqa: N818 - nothing went wrong on our side
+class ClientGone(Exception):
     """The client closed its connection before its request was complete."""
 
 

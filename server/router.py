@@ -101,9 +101,7 @@ class Application:
 
     def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:
         if self._in_flight > self._requests_max:
-            return replies.refusal(
-                Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE))
-            )
+            return replies.refusal(Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE)))
         if methods is None:
             return replies.refusal(Refused("not_found"))
         allow = ("allow", ", ".join(sorted({*methods, "OPTIONS"})))
@@ -136,7 +134,7 @@ class Application:
             return replies.refusal(Refused("cursor_invalid"))
         except ClientGone:
             return replies.refusal(Refused("body_incomplete", headers=(replies.CLOSE,)))
-        except Exception:  # noqa: BLE001 - the last line: whatever it is, the client learns an id and we the rest
+        except Exception:
             return _unexpected(operation)
 
 
@@ -156,6 +154,4 @@ def _unavailable(error: Unavailable) -> replies.Answer:
 def _unexpected(operation: Operation) -> replies.Answer:
     request_id = str(uuid.uuid4())
     log.exception("unexpected error in %s, request %s", operation.name, request_id)
-    return replies.refusal(
-        Refused("internal_error", headers=(("x-request-id", request_id),), request_id=request_id)
-    )
+    return replies.refusal(Refused("internal_error", headers=(("x-request-id", request_id),), request_id=request_id))

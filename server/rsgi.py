@@ -26,15 +26,24 @@ class HTTPScope(Protocol):
     """A request's head. `headers` copies at each use; `path` is percent-decoded."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """In upper case, as it was sent."""
+
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Without the query; ill-formed UTF-8 is replaced."""
+
     @property
-    def query_string(self) -> str: ...
+    def query_string(self) -> str:
+        """As it was sent; empty if there is none."""
+
     @property
-    def client(self) -> str: ...
+    def client(self) -> str:
+        """Address and port of the other end."""
+
     @property
-    def headers(self) -> HeaderMap: ...
+    def headers(self) -> HeaderMap:
+        """A copy of the headers."""
 
 
 class HTTPProtocol(Protocol):

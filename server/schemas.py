@@ -70,9 +70,7 @@ Timeout = Annotated[
     int,
     Meta(ge=0, le=2**31 - 1, description="Seconds until a hold expires by itself; 0 is never.", examples=[3600]),
 ]
-AccountFlag = Literal[
-    "linked", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits", "imported"
-]
+AccountFlag = Literal["linked", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits", "imported"]
 TransferFlag = Literal[
     "linked",
     "pending",
@@ -91,13 +89,11 @@ class NewLedger(Struct, forbid_unknown_fields=True):
     """A ledger to open: one asset. Its number is its id."""
 
     id: LedgerNumber
-    asset: Annotated[
-        str, Meta(pattern="^[A-Z0-9._-]{1,16}$", description="The asset's code.", examples=["EUR"])
-    ]
+    asset: Annotated[str, Meta(pattern="^[A-Z0-9._-]{1,16}$", description="The asset's code.", examples=["EUR"])]
     exponent: Annotated[
         int, Meta(ge=0, le=38, description="Decimals of the asset: amounts are in units of 10^-exponent.")
     ]
-    metadata: Metadata | None | UnsetType = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
 
 
 class NewAccount(Struct, forbid_unknown_fields=True):
@@ -105,12 +101,12 @@ class NewAccount(Struct, forbid_unknown_fields=True):
 
     ledger: LedgerNumber
     code: Code
-    id: Uuid | None | UnsetType = UNSET
-    flags: list[AccountFlag] | None | UnsetType = UNSET
-    allowance: AmountIn | None | UnsetType = UNSET
-    reference: Reference | None | UnsetType = UNSET
-    metadata: Metadata | None | UnsetType = UNSET
-    effective_at: Instant | None | UnsetType = UNSET
+    id: Uuid | UnsetType | None = UNSET
+    flags: list[AccountFlag] | UnsetType | None = UNSET
+    allowance: AmountIn | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
 
 
 class NewAccounts(Struct, forbid_unknown_fields=True):
@@ -126,19 +122,19 @@ class NewTransfer(Struct, forbid_unknown_fields=True):
     allows.
     """
 
-    id: Uuid | None | UnsetType = UNSET
-    debit_account_id: Uuid | None | UnsetType = UNSET
-    credit_account_id: Uuid | None | UnsetType = UNSET
-    amount: AmountIn | None | UnsetType = UNSET
-    ledger: LedgerNumber | None | UnsetType = UNSET
-    code: Code | None | UnsetType = UNSET
-    flags: list[TransferFlag] | None | UnsetType = UNSET
-    timeout_s: Timeout | None | UnsetType = UNSET
-    pending_id: Uuid | None | UnsetType = UNSET
-    reverses: Uuid | None | UnsetType = UNSET
-    reference: Reference | None | UnsetType = UNSET
-    metadata: Metadata | None | UnsetType = UNSET
-    effective_at: Instant | None | UnsetType = UNSET
+    id: Uuid | UnsetType | None = UNSET
+    debit_account_id: Uuid | UnsetType | None = UNSET
+    credit_account_id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    ledger: LedgerNumber | UnsetType | None = UNSET
+    code: Code | UnsetType | None = UNSET
+    flags: list[TransferFlag] | UnsetType | None = UNSET
+    timeout_s: Timeout | UnsetType | None = UNSET
+    pending_id: Uuid | UnsetType | None = UNSET
+    reverses: Uuid | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
 
 
 class NewTransfers(Struct, forbid_unknown_fields=True):
@@ -150,24 +146,22 @@ class NewTransfers(Struct, forbid_unknown_fields=True):
 class PostOrVoid(Struct, forbid_unknown_fields=True):
     """The post or void of a hold; an empty body is `{}`."""
 
-    id: Uuid | None | UnsetType = UNSET
-    amount: AmountIn | None | UnsetType = UNSET
-    group: Annotated[bool, Meta(description="Resolve every hold that was linked with it.")] | None | UnsetType = (
-        UNSET
-    )
-    reference: Reference | None | UnsetType = UNSET
-    metadata: Metadata | None | UnsetType = UNSET
-    effective_at: Instant | None | UnsetType = UNSET
+    id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    group: Annotated[bool, Meta(description="Resolve every hold that was linked with it.")] | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
 
 
 class Reversal(Struct, forbid_unknown_fields=True):
     """The reversal of a transfer, in full or in part; an empty body is `{}`."""
 
-    id: Uuid | None | UnsetType = UNSET
-    amount: AmountIn | None | UnsetType = UNSET
-    reference: Reference | None | UnsetType = UNSET
-    metadata: Metadata | None | UnsetType = UNSET
-    effective_at: Instant | None | UnsetType = UNSET
+    id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
 
 
 class Balances(Struct):
@@ -240,6 +234,16 @@ class Transfer(Struct):
     metadata: Metadata | UnsetType = UNSET
     refusal: str | UnsetType = UNSET
     detail: str | UnsetType = UNSET
+
+
+class DeclinedAccount(Struct):
+    """An account of a batch that was declined, because another of its linked chain was."""
+
+    id: Uuid
+    status: Literal["declined"]
+    recorded_at: Instant
+    refusal: str
+    detail: str
 
 
 class RefusedResult(Struct):
@@ -333,7 +337,7 @@ class Readiness(Struct):
     epoch: int | UnsetType = UNSET
     head_seq: int | UnsetType = UNSET
     queue_rows: int | UnsetType = UNSET
-    last_commit_age_s: float | None | UnsetType = UNSET
+    last_commit_age_s: float | UnsetType | None = UNSET
 
 
 class ProblemDetails(Struct):
@@ -345,14 +349,12 @@ class ProblemDetails(Struct):
     code: str
     detail: str
     id: Annotated[str, Meta(description="The id of the command.")] | UnsetType = UNSET
-    recorded_at: Annotated[
-        str, Meta(description="When the decline was recorded; absent where nothing was.")
-    ] | UnsetType = UNSET
+    recorded_at: (
+        Annotated[str, Meta(description="When the decline was recorded; absent where nothing was.")] | UnsetType
+    ) = UNSET
     index: Annotated[int, Meta(description="Which command of the batch is malformed, from 0.")] | UnsetType = UNSET
     parameter: Annotated[str, Meta(description="Which query parameter.")] | UnsetType = UNSET
-    request_id: Annotated[
-        str, Meta(description="What to quote when you report an internal_error.")
-    ] | UnsetType = UNSET
+    request_id: Annotated[str, Meta(description="What to quote when you report an internal_error.")] | UnsetType = UNSET
 
 
 Cursor = Annotated[str, Meta(min_length=1, max_length=512, description="`next` of the page before.")]

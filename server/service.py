@@ -29,13 +29,12 @@ STOPPING: Final = "stopping"
 class Service:
     """One server process: what all requests share."""
 
-    def __init__(
-        self, *, authenticator: Authenticator, bodies: Bodies, metrics: Metrics, page_rows_max: int
-    ) -> None:
+    def __init__(self, *, authenticator: Authenticator, bodies: Bodies, metrics: Metrics, page_rows_max: int) -> None:
         self.authenticator = authenticator
         self.bodies = bodies
         self.metrics = metrics
         self.page_rows_max = page_rows_max
+        self.openapi = b""
         self.shard = 0
         self.metrics_open_on_loopback = True
         self.ledger: Ledger | None = None

@@ -13,8 +13,8 @@ from pyledger.identity.rules import (
 from pyledger.identity.store import (
     KeyMade,
     KeyRow,
-    KeysUnavailable,
     KeyStore,
+    KeysUnavailable,
     create_key,
     ensure_tenant,
     list_keys,

@@ -214,7 +214,7 @@ class KeyStore:
             return True
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the cache just grows older until it clears
+        except Exception as error:
             log.debug("keys could not be refreshed: %s", error)
             self._drop_connection()
             return False

@@ -32,9 +32,7 @@ async def create_batch(service: Service, request: Request) -> Answer:
     no_query(request.query)
     writer = service.writer
     check_content_type(request.headers, JSON_TYPE)
-    commands = await service.bodies.decode_batch(
-        request.headers, request.proto, decode_accounts, request.tenant
-    )
+    commands = await service.bodies.decode_batch(request.headers, request.proto, decode_accounts, request.tenant)
     return batch(await writer.submit(commands), binary=False)
 
 

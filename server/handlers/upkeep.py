@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pyledger.server import access
 from pyledger.identity import Scope
+from pyledger.server import access
 from pyledger.server.page import DOCS, DOCS_HEADERS
 from pyledger.server.queries import no_query
 from pyledger.server.replies import JSON, OK, TEXT_METRICS, Answer

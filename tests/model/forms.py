@@ -5,14 +5,15 @@ Guarded here: one command has the same meaning in every form, so that a retry in
 
 from __future__ import annotations
 
+import datetime
 import json
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pyledger import _rust
-from tests.model.model import MAX, Command
+from tests.model.shape import MAX, Command
 
 FLAGS = {name: 1 << bit for bit, name in enumerate(
     ["linked", "pending", "post_pending", "void_pending", "balancing_debit", "balancing_credit", "closing_debit",
@@ -28,8 +29,6 @@ def uuid(number: int) -> str:
 
 def time(at_ns: int) -> str:
     """RFC 3339 with nine digits."""
-    import datetime
-
     whole, rest = divmod(at_ns, 10**9)
     return f"{datetime.datetime.fromtimestamp(whole, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
@@ -85,7 +84,8 @@ class Request:
         return decode(json.dumps(body).encode(), first.tenant)
 
     def _resolution(self, c: Command) -> _rust.Commands:
-        action = "reverse" if "reverse" in c.flags else "post" if "post_pending" in c.flags else "void"
+        action: Literal["post", "void", "reverse"] = "reverse" if "reverse" in c.flags else (
+            "post" if "post_pending" in c.flags else "void")
         body: dict[str, Any] = {"id": uuid(c.id)}
         body |= {"amount": str(c.amount)} if c.amount is not None else {}
         body |= {"group": True} if "group" in c.flags else {}
@@ -148,8 +148,6 @@ def _record(fields: tuple[Any, ...]) -> Seen:
 
 def nanoseconds(text: str | None) -> int | None:
     """Nanoseconds since 1970 of RFC 3339 as the ledger writes it."""
-    import datetime
-
     if text is None:
         return None
     whole, _, rest = text.removesuffix("Z").partition(".")

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from hypothesis import strategies as st
 
 from tests.model.forms import Request
-from tests.model.model import MAX, SECOND, Command
+from tests.model.model import SECOND
+from tests.model.shape import MAX, Command
 
 TENANTS = (1, 2)
 LEDGERS = (1, 2)

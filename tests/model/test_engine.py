@@ -19,12 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.model.book import Book, read_copy, write_copy
 from tests.model.forms import Request, Seen, read, uuid
-from tests.model.model import SECOND, Account, Answer, Command, Model
+from tests.model.model import SECOND, Account, Answer, Model
 from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan
+from tests.model.shape import Command
 
 EXAMPLES = int(os.environ.get("PYLEDGER_MODEL_EXAMPLES", "60"))
 START_NS = 1_800_000_000 * SECOND
-SHARD_COLUMN, SLOT_COLUMN = 0, 1
+SLOT_COLUMN, RECORDED_COLUMN = 1, 9
 
 
 class Ledgers(RuleBasedStateMachine):
@@ -89,10 +90,10 @@ class Ledgers(RuleBasedStateMachine):
     def _step(self, requests: list[Request]) -> list[bytes]:
         before = self._balances()
         replies = self.book.submit([each.decoded() for each in requests], self.now)
-        expired = self.model.expire(self.now)
-        moved = expired > 0
-        for request, reply in zip(requests, replies, strict=True):
-            expected = self.model.request(list(request.commands), self.now)
+        moved = any(row.state == "open" and 0 < row.expires_ns <= max(self.now, self.model.clock + 1)
+                    for row in map(self.model.rows.__getitem__, self.model.holds))
+        decided = self.model.batch([list(each.commands) for each in requests], self.now)
+        for request, reply, expected in zip(requests, replies, decided, strict=True):
             seen = read(request, reply)
             for command, one, other in zip(request.commands, expected, seen, strict=True):
                 compare(command, one, other)
@@ -169,9 +170,10 @@ class Ledgers(RuleBasedStateMachine):
     def _restored(self) -> None:
         assert self.saved is not None
         engine = self.book.new_engine(3)
-        orders = {"ledger": lambda row: row[2], "account": lambda row: row[SLOT_COLUMN], "hold": lambda row: row[9]}
-        for what, rows in self.tables.items():
-            engine.load(what, write_copy(sorted(rows.values(), key=orders[what])))
+        ledgers, accounts, holds = (list(self.tables[what].values()) for what in ("ledger", "account", "hold"))
+        engine.load("ledger", write_copy(ledgers))
+        engine.load("account", write_copy(sorted(accounts, key=lambda row: row[SLOT_COLUMN] or b"")))
+        engine.load("hold", write_copy(sorted(holds, key=lambda row: row[RECORDED_COLUMN] or b"")))
         engine.set_head(*self.saved)
         later = [batch for batch in self.book.journal if batch.entry[0] > self.saved[0]]
         if later:

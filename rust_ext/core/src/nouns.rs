@@ -159,6 +159,13 @@ pub struct Text {
     pub metadata_bytes: u16,
 }
 
+impl Text {
+    /// Bytes of both texts.
+    pub const fn bytes(&self) -> usize {
+        self.reference_bytes as usize + self.metadata_bytes as usize
+    }
+}
+
 /// One command, read from its frame. Texts stay in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -192,6 +199,14 @@ pub struct Command {
     pub fingerprint: [u8; 16],
     /// Its texts, by offsets into the batch's frames.
     pub text: Text,
+}
+
+impl Command {
+    /// True if it takes effect only together with the next command of its request.
+    pub const fn is_linked(&self) -> bool {
+        // The bit means the same for transfers and accounts.
+        self.flags & transfer_flags::LINKED != 0
+    }
 }
 
 /// One decided command, as the journal keeps it.

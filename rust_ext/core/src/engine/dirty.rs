@@ -1,0 +1,93 @@
+//! What changed since the last checkpoint.
+//!
+//! Only what is committed or replayed is marked, so that a mark never has to be undone.
+
+use std::collections::BTreeSet;
+
+use super::books::{Books, Change, Log};
+use super::chunks::Bits;
+use crate::state::Checkpoint;
+
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    ledgers: BTreeSet<u32>,
+    accounts: Bits,
+    /// Slots of holds that may be in no checkpoint yet.
+    holds: Bits,
+    /// Slots of holds that are in one.
+    holds_stored: Bits,
+    /// Holds in one that are open no more.
+    holds_removed: Vec<(u32, u128)>,
+}
+
+impl Dirty {
+    /// Marks what a committed batch or a replayed row changed.
+    pub(super) fn note(&mut self, log: &Log) {
+        let mut removed = log.removed.iter();
+        for change in &log.changes {
+            match *change {
+                Change::LedgerOpened { slot } | Change::Imported { ledger: slot, .. } => {
+                    self.ledgers.insert(slot);
+                }
+                Change::AccountOpened { slot, .. } | Change::Counted { slot, .. } => self.accounts.set(slot),
+                Change::HoldAdded { slot, .. } => self.holds.set(slot),
+                Change::HoldRemoved { slot } => {
+                    let (hold, _) = removed.next().expect("a removed hold is kept");
+                    if self.holds_stored.contains(slot) {
+                        self.holds_stored.clear(slot);
+                        self.holds_removed.push((hold.tenant, hold.id));
+                    }
+                }
+                Change::Reversed { .. } => {}
+            }
+        }
+    }
+
+    /// A hold was loaded from a checkpoint.
+    pub(super) fn note_stored(&mut self, slot: u32) {
+        self.holds_stored.set(slot);
+    }
+
+    /// Everything marked, as it is now; leaves nothing marked.
+    pub(super) fn take(&mut self, books: &Books, last_ns: u64) -> Checkpoint {
+        let ledgers = std::mem::take(&mut self.ledgers);
+        let mut ledgers: Vec<_> =
+            ledgers.into_iter().map(|slot| books.ledgers.get(slot).ledger.clone()).collect();
+        ledgers.sort_unstable_by_key(|ledger| (ledger.tenant, ledger.number));
+        let accounts = self.accounts.drain();
+        let accounts = accounts.into_iter().map(|slot| (slot, *books.accounts.get(slot))).collect();
+        let mut holds = Vec::new();
+        for slot in self.holds.drain() {
+            // Opened and gone in between, or its slot is that of a hold already stored.
+            let Some(hold) = books.holds.open_at(slot) else { continue };
+            if !self.holds_stored.contains(slot) {
+                self.holds_stored.set(slot);
+                holds.push(*hold);
+            }
+        }
+        holds.sort_unstable_by_key(|hold| hold.recorded_ns);
+        let mut holds_removed = std::mem::take(&mut self.holds_removed);
+        holds_removed.sort_unstable();
+        holds_removed.dedup();
+        Checkpoint { last_ns, ledgers, accounts, holds, holds_removed }
+    }
+
+    /// Marks again what `take` gave. It may have been stored all the same, so what of it is gone by now
+    /// stays on the list of what to delete.
+    pub(super) fn give_back(&mut self, books: &Books, checkpoint: &Checkpoint) {
+        for ledger in &checkpoint.ledgers {
+            let slot = books.ledgers.find(ledger.tenant, ledger.number);
+            self.ledgers.insert(slot.expect("a ledger never goes"));
+        }
+        for &(slot, _) in &checkpoint.accounts {
+            self.accounts.set(slot);
+        }
+        for hold in &checkpoint.holds {
+            if let Some(slot) = books.holds.find(hold.tenant, hold.id) {
+                self.holds_stored.clear(slot);
+                self.holds.set(slot);
+            }
+        }
+        self.holds_removed.extend_from_slice(&checkpoint.holds_removed);
+    }
+}

@@ -1,0 +1,120 @@
+//! The ids recorded last: what lets the engine answer most commands without asking the journal.
+//!
+//! It never says "new" of an id that was recorded. Of ids that it has let go, or that were recorded before
+//! it was there, it remembers the latest time in a `UUIDv7`: a `UUIDv7` with a later time is none of them, and
+//! for any other id the journal must be asked. Ids of uncommitted batches are never let go.
+
+use std::collections::VecDeque;
+
+use super::index::{Keys, SlotIndex};
+use crate::nouns::ID_AHEAD_MS_MAX;
+
+/// Ids of uncommitted batches that fit beside a full window before it has to grow.
+const UNCOMMITTED_IDS: usize = 16_384;
+const NS_PER_MS: u64 = 1_000_000;
+
+#[derive(Debug)]
+pub(super) struct Window {
+    ids: VecDeque<u128>,
+    tenants: VecDeque<u32>,
+    /// The number of the first; numbers count ids and wrap around.
+    first: u32,
+    index: SlotIndex,
+    keys: Keys,
+    ids_max: usize,
+    /// No id of a later time was let go; `None` while nothing was.
+    floor_ms: Option<u64>,
+}
+
+impl Window {
+    pub(super) fn new(keys: Keys, ids_max: usize) -> Self {
+        assert!(ids_max < u32::MAX as usize / 2, "ids are numbered by 32 bits");
+        let capacity = ids_max + UNCOMMITTED_IDS;
+        Self {
+            ids: VecDeque::with_capacity(capacity),
+            tenants: VecDeque::with_capacity(capacity),
+            first: 0,
+            index: SlotIndex::new(),
+            keys,
+            ids_max,
+            floor_ms: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Where the id stands, from 0 for the oldest.
+    pub(super) fn find(&self, tenant: u32, id: u128) -> Option<usize> {
+        let place = |number: u32| number.wrapping_sub(self.first) as usize;
+        let same = |number: u32| self.ids[place(number)] == id && self.tenants[place(number)] == tenant;
+        self.index.find(self.keys.hash(tenant, id), same).map(place)
+    }
+
+    /// False only if the id was never recorded.
+    pub(super) fn may_know(&self, tenant: u32, id: u128) -> bool {
+        let let_go = match self.floor_ms {
+            Some(floor_ms) => uuid7_ms(id).is_none_or(|ms| ms <= floor_ms),
+            None => false,
+        };
+        let_go || self.find(tenant, id).is_some()
+    }
+
+    /// Adds an id that is not in it.
+    pub(super) fn push(&mut self, tenant: u32, id: u128) {
+        let number = self.first.wrapping_add(self.ids.len() as u32);
+        self.ids.push_back(id);
+        self.tenants.push_back(tenant);
+        let Self { ids, tenants, first, index, keys, .. } = self;
+        index.insert(keys.hash(tenant, id), number, |number| {
+            let place = number.wrapping_sub(*first) as usize;
+            keys.hash(tenants[place], ids[place])
+        });
+    }
+
+    /// Forgets the newest, as if it had never come.
+    pub(super) fn pop(&mut self) {
+        let id = self.ids.pop_back().expect("an id to forget");
+        let tenant = self.tenants.pop_back().expect("as many tenants as ids");
+        let number = self.first.wrapping_add(self.ids.len() as u32);
+        self.index.remove(self.keys.hash(tenant, id), number);
+    }
+
+    /// Lets the oldest go until, beside the `uncommitted` newest, it is within its bound.
+    pub(super) fn evict(&mut self, uncommitted: usize) {
+        while self.ids.len() > self.ids_max + uncommitted {
+            let id = self.ids.pop_front().expect("more than none");
+            let tenant = self.tenants.pop_front().expect("as many tenants as ids");
+            self.index.remove(self.keys.hash(tenant, id), self.first);
+            self.first = self.first.wrapping_add(1);
+            self.floor_ms = self.floor_ms.max(Some(uuid7_ms(id).unwrap_or(0)));
+        }
+    }
+
+    /// Ids were recorded up to `last_ns` that it never saw.
+    pub(super) fn missed(&mut self, last_ns: u64) {
+        let latest_ms = last_ns / NS_PER_MS + ID_AHEAD_MS_MAX;
+        self.floor_ms = self.floor_ms.max(Some(latest_ms));
+    }
+
+    pub(super) const fn floor_ms(&self) -> Option<u64> {
+        self.floor_ms
+    }
+
+    /// Tenant and id, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u128)> {
+        self.tenants.iter().copied().zip(self.ids.iter().copied())
+    }
+}
+
+/// True if the time inside a `UUIDv7` is further ahead of the ledger's clock than the window allows.
+pub(super) fn is_ahead(id: u128, now_ns: u64) -> bool {
+    uuid7_ms(id).is_some_and(|ms| ms > now_ns / NS_PER_MS + ID_AHEAD_MS_MAX)
+}
+
+/// The time inside a `UUIDv7`, in milliseconds since 1970.
+fn uuid7_ms(id: u128) -> Option<u64> {
+    let is_version_7 = (id >> 76) & 0xf == 7 && (id >> 62) & 0b11 == 0b10;
+    is_version_7.then_some((id >> 80) as u64)
+}

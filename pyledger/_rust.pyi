@@ -12,6 +12,7 @@ An `Engine` belongs to one thread. The GIL is released while a batch of more tha
 from typing import Final, Literal, final
 
 __all__ = [
+    "GENESIS_HASH",
     "LIMITS",
     "MALFORMED",
     "REFUSALS",
@@ -29,7 +30,6 @@ __all__ = [
     "decode_transfer",
     "decode_transfers",
     "decode_transfers_binary",
-    "genesis_hash",
 ]
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -46,7 +46,7 @@ LIMITS: Final[dict[str, int]]
 metadata_bytes_max, metadata_depth_max, group_holds_max, expiries_per_batch_max, id_ahead_ms_max,
 ledger_max, timeout_s_max, key_bytes_max, asset_bytes_max, effective_ns_max, gil_rows_min."""
 
-genesis_hash: Final[bytes]
+GENESIS_HASH: Final[bytes]
 """The 32 zero bytes that the first batch chains to."""
 
 class Malformed(ValueError):

@@ -1,9 +1,14 @@
 //! Journal rows as PostgreSQL keeps them: encoded for COPY, decoded from COPY and from `record_send`.
 //!
-//! Columns, in order: shard int2, seq int8, recorded_ns int8, id uuid, tenant int4, kind int2, status int2,
-//! debit_account uuid, credit_account uuid, amount numeric, target uuid, ledger int4, code int4, flags int4,
-//! timeout_s int4, effective_ns int8, fingerprint bytea, reference text, metadata text, debit_after bytea,
-//! credit_after bytea. NULL stands for 0, for no text, and for the balances of a row that touches no account.
+//! Columns, in order:
+//!
+//! ```text
+//! shard int2, seq int8, recorded_ns int8, id uuid, tenant int4, kind int2, status int2, debit_account uuid,
+//! credit_account uuid, amount numeric, target uuid, ledger int4, code int4, flags int4, timeout_s int4,
+//! effective_ns int8, fingerprint bytea, reference text, metadata text, debit_after bytea, credit_after bytea
+//! ```
+//!
+//! NULL stands for 0, for no text, and for the balances of a row that touches no account.
 //! A row has one encoding: decoding and encoding again gives the same bytes, and the hash is over them.
 
 use crate::chain::{self, Head, Link};
@@ -11,6 +16,7 @@ use crate::copy::{
     Bytes, HEADER, Stream, TRAILER, Tuple, put_bytes, put_int2, put_int4, put_int8, put_null, put_numeric,
     put_uuid,
 };
+use crate::json::canonical_metadata;
 use crate::merkle::{self, Hash};
 use crate::nouns::{Counters, LEDGER_MAX, METADATA_BYTES_MAX, REFERENCE_BYTES_MAX, Row, RowKind, Text};
 use crate::refusal::Refusal;
@@ -93,9 +99,9 @@ pub fn encode(shard: u16, seq: u64, row: &Row, text: &[u8], out: &mut Vec<u8>) {
     put_int4(u32::from(row.flags), out);
     put_int4(row.timeout_s, out);
     if row.effective_ns == 0 {
-        put_null(out)
+        put_null(out);
     } else {
-        put_int8(row.effective_ns, out)
+        put_int8(row.effective_ns, out);
     }
     put_bytes(&row.fingerprint, out);
     put_bytes_or_null(reference, out);
@@ -164,6 +170,12 @@ pub fn decode_record(record: &[u8], text: &mut Vec<u8>) -> Result<Stored, Corrup
     let mut bytes = Bytes::new(record);
     let stored = decode(&mut Tuple::of_record(&mut bytes, COLUMNS)?, text)?;
     bytes.end()?;
+    // A stream's rows are checked against their hash; a single row goes into replies as it is.
+    let (_, metadata) = texts(&stored.row, text);
+    let metadata = std::str::from_utf8(metadata).unwrap_or_default();
+    if !metadata.is_empty() && canonical_metadata(metadata).as_deref() != Some(metadata) {
+        return Err(Corrupt("metadata is not in its canonical form".to_owned()));
+    }
     Ok(stored)
 }
 

@@ -116,8 +116,20 @@ pub fn resolution(
     single(body, fields, |given| {
         let flags = action_flag | if given.group { flag::GROUP } else { 0 };
         let amount = given.amount.unwrap_or(AMOUNT_ALL);
-        Ok(Command { target, flags, amount, ..given.command(asker.id(given)?, tenant) })
+        Ok(Command { amount, target, flags, ..given.command(asker.id(given)?, tenant) })
     })
+}
+
+/// The canonical form of an object on its own, as metadata; `None` if it is not that.
+pub fn canonical_metadata(text: &str) -> Option<String> {
+    let mut reader = Reader::new(text.as_bytes()).ok()?;
+    let mut out = Vec::new();
+    if reader.kind().ok()? != Kind::Object {
+        return None;
+    }
+    metadata::read(&mut reader, &mut out).ok()?;
+    reader.end().ok()?;
+    String::from_utf8(out).ok()
 }
 
 fn account_command(given: &Given<'_>, id: u128, tenant: u32) -> Command {
@@ -148,7 +160,7 @@ fn transfer_command(given: &Given<'_>, id: u128, tenant: u32) -> Result<Command,
         None if flags & WITHOUT_AMOUNT != 0 => AMOUNT_ALL,
         None => return Err(fields::missing("amount")),
     };
-    Ok(Command { target, flags, amount, ..given.command(id, tenant) })
+    Ok(Command { amount, target, flags, ..given.command(id, tenant) })
 }
 
 /// Reads a body that is one object.

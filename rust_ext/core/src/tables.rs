@@ -1,13 +1,15 @@
 //! The checkpoint tables `ledger`, `account` and `hold`, encoded for COPY and decoded from COPY OUT.
 //!
-//! Columns, in order:
-//! ledger: shard int2, tenant int4, number int4, asset text, exponent int4, created_ns int8, imported_ns int8
-//! (0 is none);
+//! Columns, in order; an instant of 0 is none, or never:
+//!
+//! ```text
+//! ledger:  shard int2, tenant int4, number int4, asset text, exponent int4, created_ns int8, imported_ns int8
 //! account: shard int2, slot int8, tenant int4, id uuid, ledger int4, code int4, flags int4, allowance numeric,
-//! debits_pending, debits_posted, credits_pending, credits_posted numeric, created_ns int8, effective_ns int8
-//! (0 is none);
-//! hold: shard int2, tenant int4, id uuid, debit_account uuid, credit_account uuid, amount numeric, ledger int4,
-//! code int4, flags int4, recorded_ns int8, expires_ns int8 (0 is never), group_id uuid (NULL is none).
+//!          debits_pending numeric, debits_posted numeric, credits_pending numeric, credits_posted numeric,
+//!          created_ns int8, effective_ns int8
+//! hold:    shard int2, tenant int4, id uuid, debit_account uuid, credit_account uuid, amount numeric,
+//!          ledger int4, code int4, flags int4, recorded_ns int8, expires_ns int8, group_id uuid or NULL
+//! ```
 
 use crate::copy::{
     HEADER, Stream, TRAILER, Tuple, put_bytes, put_int2, put_int4, put_int8, put_null, put_numeric, put_uuid,

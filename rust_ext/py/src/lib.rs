@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The Python face of the core, as a table of contents: bytes in, bytes out, nothing decided here.
+//!
+//! `pyledger/_rust.pyi` says what each name does; what stands here must match it.
+
+mod applied;
+mod checkpoint;
+mod commands;
+mod engine;
+mod errors;
+mod gil;
+mod tables;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _rust {
+    use super::{Bound, PyModule, PyResult, tables};
+
+    #[pymodule_export]
+    use super::applied::{Applied, Reply};
+    #[pymodule_export]
+    use super::checkpoint::Checkpoint;
+    #[pymodule_export]
+    use super::commands::{
+        Commands, decode_account, decode_accounts, decode_ledger, decode_resolution, decode_transfer,
+        decode_transfers, decode_transfers_binary,
+    };
+    #[pymodule_export]
+    use super::engine::Engine;
+    #[pymodule_export]
+    use super::errors::{Corrupt, Malformed};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        tables::add(module)
+    }
+}

@@ -12,6 +12,8 @@ use crate::nouns::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX};
 
 /// The largest whole number that a 64-bit float, and so every JSON parser, keeps exactly.
 pub const WHOLE_MAX: u64 = (1 << 53) - 1;
+/// The same as a float.
+const WHOLE_MAX_FLOAT: f64 = 9_007_199_254_740_991.0;
 
 enum Value<'a> {
     Null,
@@ -98,7 +100,7 @@ fn text(text: Cow<'_, str>) -> Result<Cow<'_, str>, Malformed> {
 fn number(literal: &str) -> Result<String, Malformed> {
     let inexact = || wrong("a number is not kept exactly by every JSON parser: write it as a string.");
     let float: f64 = literal.parse().map_err(|_| inexact())?;
-    if !float.is_finite() || float.abs() > WHOLE_MAX as f64 {
+    if !float.is_finite() || float.abs() > WHOLE_MAX_FLOAT {
         return Err(inexact());
     }
     let shortest = if float == 0.0 {

@@ -56,11 +56,26 @@ class Client:
     `--dev`). Use it as an async context manager, from one event loop.
     """
 
-    def __init__(self, url: str, key: str | None = None, *, retry: Retry | None = None, timeout_s: float = 30.0,
-                 connections_max: int = 64, tls: ssl.SSLContext | None = None,
-                 plain_http_ok: bool = False) -> None:
-        self._transport = Transport(url, key, retry=retry or Retry(), timeout_s=timeout_s,
-                                    connections_max=connections_max, tls=tls, plain_http_ok=plain_http_ok)
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        retry: Retry | None = None,
+        timeout_s: float = 30.0,
+        connections_max: int = 64,
+        tls: ssl.SSLContext | None = None,
+        plain_http_ok: bool = False,
+    ) -> None:
+        self._transport = Transport(
+            url,
+            key,
+            retry=retry or Retry(),
+            timeout_s=timeout_s,
+            connections_max=connections_max,
+            tls=tls,
+            plain_http_ok=plain_http_ok,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -74,8 +89,9 @@ class Client:
 
     # Ledgers and accounts
 
-    async def create_ledger(self, number: int, asset: str, exponent: int = 2, *,
-                            metadata: Metadata | None = None) -> Ledger:
+    async def create_ledger(
+        self, number: int, asset: str, exponent: int = 2, *, metadata: Metadata | None = None
+    ) -> Ledger:
         """Opens ledger `number`; its number is its id, so opening it again the same way changes nothing."""
         fields: dict[str, Any] = {"id": number, "asset": asset, "exponent": exponent}
         if metadata is not None:
@@ -90,12 +106,27 @@ class Client:
         """Every ledger of this tenant, in the order of their opening."""
         return self._list("ledgers", Page[Ledger], limit=page_rows)
 
-    async def create_account(self, ledger: int, *, code: int = 1, flags: AccountFlags = AccountFlags.NONE,
-                             allowance: int | None = None, reference: str | None = None,
-                             metadata: Metadata | None = None, id: UUID | None = None) -> Account:
+    async def create_account(
+        self,
+        ledger: int,
+        *,
+        code: int = 1,
+        flags: AccountFlags = AccountFlags.NONE,
+        allowance: int | None = None,
+        reference: str | None = None,
+        metadata: Metadata | None = None,
+        id: UUID | None = None,
+    ) -> Account:
         """Opens one account."""
-        new = NewAccount(ledger=ledger, code=code, flags=flags, allowance=allowance, reference=reference,
-                         metadata=metadata, id=id or new_id())
+        new = NewAccount(
+            ledger=ledger,
+            code=code,
+            flags=flags,
+            allowance=allowance,
+            reference=reference,
+            metadata=metadata,
+            id=id or new_id(),
+        )
         return _read((await self._transport.send("POST", path("accounts"), _body(new.to_json()))).body, Account)
 
     async def create_accounts(self, accounts: Sequence[NewAccount]) -> BatchReply:
@@ -114,15 +145,37 @@ class Client:
 
     # Money
 
-    async def transfer(self, debit: UUID, credit: UUID, amount: int | None, *, ledger: int, code: int = 1,
-                       flags: TransferFlags = TransferFlags.NONE, timeout_s: int = 0,
-                       reference: str | None = None, metadata: Metadata | None = None,
-                       effective_ns: int | None = None, id: UUID | None = None) -> Transfer:
+    async def transfer(
+        self,
+        debit: UUID,
+        credit: UUID,
+        amount: int | None,
+        *,
+        ledger: int,
+        code: int = 1,
+        flags: TransferFlags = TransferFlags.NONE,
+        timeout_s: int = 0,
+        reference: str | None = None,
+        metadata: Metadata | None = None,
+        effective_ns: int | None = None,
+        id: UUID | None = None,
+    ) -> Transfer:
         """Moves `amount` minor units, or holds them with `TransferFlags.PENDING`; raises Declined."""
-        return await self.submit(NewTransfer(
-            debit_account_id=debit, credit_account_id=credit, amount=amount, ledger=ledger, code=code,
-            flags=flags, timeout_s=timeout_s, reference=reference, metadata=metadata,
-            effective_ns=effective_ns, id=id or new_id()))
+        return await self.submit(
+            NewTransfer(
+                debit_account_id=debit,
+                credit_account_id=credit,
+                amount=amount,
+                ledger=ledger,
+                code=code,
+                flags=flags,
+                timeout_s=timeout_s,
+                reference=reference,
+                metadata=metadata,
+                effective_ns=effective_ns,
+                id=id or new_id(),
+            )
+        )
 
     async def submit(self, transfer: NewTransfer) -> Transfer:
         """Sends one transfer as it stands. Sending the same one again gets the first answer again."""
@@ -134,56 +187,100 @@ class Client:
         _check_rows(transfers)
         target = path("transfers", "batch")
         if as_binary:
-            answer = await self._transport.send("POST", target, binary.encode(transfers),
-                                                content_type=binary.CONTENT_TYPE, accept=binary.CONTENT_TYPE)
+            answer = await self._transport.send(
+                "POST", target, binary.encode(transfers), content_type=binary.CONTENT_TYPE, accept=binary.CONTENT_TYPE
+            )
             return binary.decode(transfers, answer.body)
         body = _body({"transfers": [each.to_json() for each in transfers]})
         return _read((await self._transport.send("POST", target, body)).body, BatchReply)
 
-    async def stream(self, batches: AsyncIterable[Sequence[NewTransfer]], *, in_flight_max: int = 4,
-                     as_binary: bool = False) -> AsyncIterator[BatchReply]:
+    async def stream(
+        self, batches: AsyncIterable[Sequence[NewTransfer]], *, in_flight_max: int = 4, as_binary: bool = False
+    ) -> AsyncIterator[BatchReply]:
         """Sends batches as they come, up to `in_flight_max` at once, and yields the replies in their order.
 
         Two batches in flight may be decided in either order: put what depends on each other in one batch, or
         use `in_flight_max=1`. Takes the next batch only when there is room, so a slow ledger slows the source.
         """
-        async for reply in in_order(batches, lambda batch: self.transfers(batch, as_binary=as_binary),
-                                    in_flight_max):
+        async for reply in in_order(batches, lambda batch: self.transfers(batch, as_binary=as_binary), in_flight_max):
             yield reply
 
-    async def post(self, pending_id: UUID, amount: int | None = None, *, group: bool = False,
-                   reference: str | None = None, metadata: Metadata | None = None,
-                   effective_ns: int | None = None, id: UUID | None = None) -> Transfer:
+    async def post(
+        self,
+        pending_id: UUID,
+        amount: int | None = None,
+        *,
+        group: bool = False,
+        reference: str | None = None,
+        metadata: Metadata | None = None,
+        effective_ns: int | None = None,
+        id: UUID | None = None,
+    ) -> Transfer:
         """Moves what a hold holds, all or `amount` of it, and releases the rest."""
-        fields = resolution_fields(id, amount, group, reference, metadata, effective_ns)
+        fields = resolution_fields(
+            id, amount, group=group, reference=reference, metadata=metadata, effective_ns=effective_ns
+        )
         return await self._decide(path("transfers", pending_id, "post"), fields)
 
-    async def void(self, pending_id: UUID, *, group: bool = False, reference: str | None = None,
-                   metadata: Metadata | None = None, effective_ns: int | None = None,
-                   id: UUID | None = None) -> Transfer:
+    async def void(
+        self,
+        pending_id: UUID,
+        *,
+        group: bool = False,
+        reference: str | None = None,
+        metadata: Metadata | None = None,
+        effective_ns: int | None = None,
+        id: UUID | None = None,
+    ) -> Transfer:
         """Releases what a hold holds. `group` resolves every hold that was linked with it."""
-        fields = resolution_fields(id, None, group, reference, metadata, effective_ns)
+        fields = resolution_fields(
+            id, None, group=group, reference=reference, metadata=metadata, effective_ns=effective_ns
+        )
         return await self._decide(path("transfers", pending_id, "void"), fields)
 
-    async def reverse(self, transfer_id: UUID, amount: int | None = None, *, reference: str | None = None,
-                      metadata: Metadata | None = None, effective_ns: int | None = None,
-                      id: UUID | None = None) -> Transfer:
+    async def reverse(
+        self,
+        transfer_id: UUID,
+        amount: int | None = None,
+        *,
+        reference: str | None = None,
+        metadata: Metadata | None = None,
+        effective_ns: int | None = None,
+        id: UUID | None = None,
+    ) -> Transfer:
         """Moves back what a transfer moved, all that is left or `amount` of it."""
-        fields = resolution_fields(id, amount, False, reference, metadata, effective_ns)
+        fields = resolution_fields(
+            id, amount, group=False, reference=reference, metadata=metadata, effective_ns=effective_ns
+        )
         return await self._decide(path("transfers", transfer_id, "reverse"), fields)
 
     async def get(self, transfer_id: UUID) -> Transfer:
         """A transfer as it was decided; raises NotFound."""
         return _read((await self._transport.send("GET", path("transfers", transfer_id))).body, Transfer)
 
-    def history(self, *, account: UUID | None = None, ledger: int | None = None, reference: str | None = None,
-                since_ns: int | None = None, until_ns: int | None = None, oldest_first: bool = False,
-                page_rows: int | None = None) -> AsyncIterator[Transfer]:
+    def history(
+        self,
+        *,
+        account: UUID | None = None,
+        ledger: int | None = None,
+        reference: str | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        oldest_first: bool = False,
+        page_rows: int | None = None,
+    ) -> AsyncIterator[Transfer]:
         """Transfers by account, ledger, reference and time of recording; declined ones too."""
-        return self._list("transfers", Page[Transfer], account_id=account, ledger=ledger, reference=reference,
-                          since=None if since_ns is None else rfc3339(since_ns),
-                          until=None if until_ns is None else rfc3339(until_ns),
-                          order="oldest" if oldest_first else None, limit=page_rows)
+        return self._list(
+            "transfers",
+            Page[Transfer],
+            account_id=account,
+            ledger=ledger,
+            reference=reference,
+            since=None if since_ns is None else rfc3339(since_ns),
+            until=None if until_ns is None else rfc3339(until_ns),
+            order="oldest" if oldest_first else None,
+            limit=page_rows,
+        )
 
     async def _decide(self, target: str, fields: dict[str, Any]) -> Transfer:
         answer = await self._transport.send("POST", target, _body(fields))

@@ -4,8 +4,6 @@ Guarded here: every answer that is not a success becomes exactly one of these, w
 `code`; and `Unavailable.outcome_unknown` is true whenever the command may have taken effect.
 """
 
-# ruff: noqa: N818 - the names are those of what happened, as the ledger says them.
-
 from __future__ import annotations
 
 import msgspec
@@ -14,8 +12,16 @@ import msgspec
 class LedgerError(Exception):
     """Any answer but a success. `code` is stable; `detail` is a sentence for a person."""
 
-    def __init__(self, code: str, detail: str, status: int, *, command_id: str | None = None,
-                 recorded_at: str | None = None, replayed: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        status: int,
+        *,
+        command_id: str | None = None,
+        recorded_at: str | None = None,
+        replayed: bool = False,
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
@@ -83,5 +89,6 @@ def read_problem(status: int, body: bytes, *, replayed: bool = False) -> LedgerE
     if status == 422:
         # Both are "well-formed but no"; only a decline was recorded.
         kind = Conflict if problem.code == "idempotency_conflict" else Declined
-    return kind(problem.code, problem.detail, status, command_id=problem.id, recorded_at=problem.recorded_at,
-                replayed=replayed)
+    return kind(
+        problem.code, problem.detail, status, command_id=problem.id, recorded_at=problem.recorded_at, replayed=replayed
+    )

@@ -120,8 +120,12 @@ class NewTransfer:
 
     def to_json(self) -> dict[str, Any]:
         """The object that the API takes; what is zero or None is left out."""
-        given = {"debit_account_id": self.debit_account_id, "credit_account_id": self.credit_account_id,
-                 "pending_id": self.pending_id, "reverses": self.reverses}
+        given = {
+            "debit_account_id": self.debit_account_id,
+            "credit_account_id": self.credit_account_id,
+            "pending_id": self.pending_id,
+            "reverses": self.reverses,
+        }
         fields: dict[str, Any] = {"id": str(self.id)}
         fields |= {name: str(value) for name, value in given.items() if value is not None}
         if self.amount is not None:
@@ -133,8 +137,15 @@ class NewTransfer:
         return fields | _texts(self.reference, self.metadata, self.effective_ns)
 
 
-def resolution_fields(command_id: UUID | None, amount: int | None, group: bool, reference: str | None,  # noqa: PLR0917
-                      metadata: Metadata | None, effective_ns: int | None) -> dict[str, Any]:
+def resolution_fields(
+    command_id: UUID | None,
+    amount: int | None,
+    *,
+    group: bool,
+    reference: str | None,
+    metadata: Metadata | None,
+    effective_ns: int | None,
+) -> dict[str, Any]:
     """The object that a post, a void or a reversal takes."""
     fields: dict[str, Any] = {"id": str(command_id or new_id())}
     if amount is not None:

@@ -13,8 +13,18 @@ from email.utils import parsedate_to_datetime
 from time import time
 
 # The server's own ways to say 503 before it took anything. What else says 503 may be a gateway.
-_NOT_TAKEN = frozenset({"queue_full", "unavailable", "stopping", "connections_full", "bodies_full",
-                        "ledgers_full", "accounts_full", "holds_full"})
+_NOT_TAKEN = frozenset(
+    {
+        "queue_full",
+        "unavailable",
+        "stopping",
+        "connections_full",
+        "bodies_full",
+        "ledgers_full",
+        "accounts_full",
+        "holds_full",
+    }
+)
 RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 

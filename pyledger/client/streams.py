@@ -37,8 +37,9 @@ async def all_pages(fetch: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncI
         cursor = page.next
 
 
-async def in_order(source: AsyncIterable[Sequence[Sent]], send: Callable[[Sequence[Sent]], Awaitable[Got]],
-                   in_flight_max: int) -> AsyncIterator[Got]:
+async def in_order(
+    source: AsyncIterable[Sequence[Sent]], send: Callable[[Sequence[Sent]], Awaitable[Got]], in_flight_max: int
+) -> AsyncIterator[Got]:
     """Sends what comes from `source`, at most `in_flight_max` at once; yields the replies in order."""
     if in_flight_max < 1:
         raise ValueError("in_flight_max is at least 1")

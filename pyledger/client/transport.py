@@ -66,8 +66,17 @@ def _is_loopback(host: str | None) -> bool:
 class Transport:
     """A pool of connections to one server."""
 
-    def __init__(self, url: str, key: str | None, *, retry: Retry, timeout_s: float, connections_max: int,
-                 tls: ssl.SSLContext | None, plain_http_ok: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        retry: Retry,
+        timeout_s: float,
+        connections_max: int,
+        tls: ssl.SSLContext | None,
+        plain_http_ok: bool,
+    ) -> None:
         base = URL(url)
         if base.scheme not in ("http", "https") or not base.host:
             raise ValueError(f"not an http or https URL: {url!r}")
@@ -93,8 +102,9 @@ class Transport:
             self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
         return self._session
 
-    async def send(self, method: str, target: str, body: bytes | None = None, *,
-                   content_type: str = JSON, accept: str = JSON) -> Answer:
+    async def send(
+        self, method: str, target: str, body: bytes | None = None, *, content_type: str = JSON, accept: str = JSON
+    ) -> Answer:
         """The answer to this request; raises a LedgerError for any other end."""
         headers = self._headers | {"Accept": accept}
         if body is not None:
@@ -112,18 +122,19 @@ class Transport:
                 raise ended.error
             if attempt >= self._retry.attempts_max or monotonic() + wait_s > give_up:
                 last = ended.error
-                raise Unavailable(last.code, last.detail, last.status, attempts=attempt,
-                                  outcome_unknown=unknown) from last
+                raise Unavailable(
+                    last.code, last.detail, last.status, attempts=attempt, outcome_unknown=unknown
+                ) from last
             await asyncio.sleep(wait_s)
 
-    async def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str],
-                       attempt: int) -> Answer | _Attempt:
+    async def _attempt(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], attempt: int
+    ) -> Answer | _Attempt:
         url = URL(self._base + target, encoded=True)
         try:
             # A file-like body is written piece by piece: a batch of megabytes does not hold up the loop.
             data = None if body is None else io.BytesIO(body)
-            async with self._open().request(method, url, data=data, headers=headers,
-                                            allow_redirects=False) as response:
+            async with self._open().request(method, url, data=data, headers=headers, allow_redirects=False) as response:
                 content, status, heads = await response.read(), response.status, response.headers
         except aiohttp.ClientSSLError as failure:
             # A certificate does not get better by trying again.
@@ -131,8 +142,12 @@ class Transport:
         except aiohttp.ClientConnectorError as failure:
             # Not connected, so nothing was sent.
             return self._failed(failure, attempt, unknown=False)
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError,
-                TimeoutError) as failure:
+        except (
+            aiohttp.ClientConnectionError,
+            aiohttp.ClientPayloadError,
+            aiohttp.ClientResponseError,
+            TimeoutError,
+        ) as failure:
             return self._failed(failure, attempt, unknown=True)
         replayed = heads.get("Idempotent-Replayed") == "true"
         if 200 <= status < 300:

@@ -17,10 +17,27 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 SMALLINT, BIGINT, INTEGER, UUID_OID, NUMERIC, BYTEA, TEXT = 21, 20, 23, 2950, 1700, 17, 25
 COLUMNS = {
-    "shard": SMALLINT, "seq": BIGINT, "recorded_ns": BIGINT, "id": UUID_OID, "tenant": INTEGER, "kind": SMALLINT,
-    "status": SMALLINT, "debit_account": UUID_OID, "credit_account": UUID_OID, "amount": NUMERIC, "target": UUID_OID,
-    "ledger": INTEGER, "code": INTEGER, "flags": INTEGER, "timeout_s": INTEGER, "effective_ns": BIGINT,
-    "fingerprint": BYTEA, "reference": TEXT, "metadata": TEXT, "debit_after": BYTEA, "credit_after": BYTEA,
+    "shard": SMALLINT,
+    "seq": BIGINT,
+    "recorded_ns": BIGINT,
+    "id": UUID_OID,
+    "tenant": INTEGER,
+    "kind": SMALLINT,
+    "status": SMALLINT,
+    "debit_account": UUID_OID,
+    "credit_account": UUID_OID,
+    "amount": NUMERIC,
+    "target": UUID_OID,
+    "ledger": INTEGER,
+    "code": INTEGER,
+    "flags": INTEGER,
+    "timeout_s": INTEGER,
+    "effective_ns": BIGINT,
+    "fingerprint": BYTEA,
+    "reference": TEXT,
+    "metadata": TEXT,
+    "debit_after": BYTEA,
+    "credit_after": BYTEA,
 }
 PLACE = {name: place for place, name in enumerate(COLUMNS)}
 Fields = list[bytes | None]
@@ -38,7 +55,7 @@ def read_copy(stream: bytes) -> Iterator[Fields]:
         for _ in range(count):
             (length,) = struct.unpack_from(">i", stream, at)
             at += 4
-            fields.append(None if length < 0 else stream[at:at + length])
+            fields.append(None if length < 0 else stream[at : at + length])
             at += max(0, length)
         yield fields
     assert at == end
@@ -46,8 +63,11 @@ def read_copy(stream: bytes) -> Iterator[Fields]:
 
 def write_copy(rows: list[Fields]) -> bytes:
     """What COPY OUT gives for these rows."""
-    tuples = [struct.pack(">h", len(row)) + b"".join(
-        struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each for each in row) for row in rows]
+    tuples = [
+        struct.pack(">h", len(row))
+        + b"".join(struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each for each in row)
+        for row in rows
+    ]
     return HEADER + b"".join(tuples) + TRAILER
 
 
@@ -55,7 +75,8 @@ def record(row: Fields) -> bytes:
     """What `record_send` gives for a journal row."""
     return struct.pack(">i", len(row)) + b"".join(
         struct.pack(">I", oid) + (struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each)
-        for oid, each in zip(COLUMNS.values(), row, strict=True))
+        for oid, each in zip(COLUMNS.values(), row, strict=True)
+    )
 
 
 def number(row: Fields, name: str) -> int:
@@ -89,8 +110,14 @@ class Book:
 
     def new_engine(self, seed: int) -> Engine:
         """An empty engine with this book's bounds."""
-        return Engine(0, ledgers_max=self.ledgers_max, accounts_max=self.accounts_max, holds_max=self.holds_max,
-                      window_ids=self.window_ids, seed=seed)
+        return Engine(
+            0,
+            ledgers_max=self.ledgers_max,
+            accounts_max=self.accounts_max,
+            holds_max=self.holds_max,
+            window_ids=self.window_ids,
+            seed=seed,
+        )
 
     def old(self, submissions: list[Commands]) -> list[bytes]:
         """The journal rows that the engine asks for before it can decide."""

@@ -15,9 +15,24 @@ from uuid import UUID
 from pyledger import _rust
 from tests.model.shape import MAX, Command
 
-FLAGS = {name: 1 << bit for bit, name in enumerate(
-    ["linked", "pending", "post_pending", "void_pending", "balancing_debit", "balancing_credit", "closing_debit",
-     "closing_credit", "imported", "reverse", "group"])}
+FLAGS = {
+    name: 1 << bit
+    for bit, name in enumerate(
+        [
+            "linked",
+            "pending",
+            "post_pending",
+            "void_pending",
+            "balancing_debit",
+            "balancing_credit",
+            "closing_debit",
+            "closing_credit",
+            "imported",
+            "reverse",
+            "group",
+        ]
+    )
+}
 RESULT = struct.Struct("<QHHI16s64s64s")
 CODE_BY_NUMBER = {number: code for number, code, _class, _detail in _rust.REFUSALS}
 
@@ -55,7 +70,8 @@ def as_record(c: Command) -> bytes:
     """The 128 bytes of a transfer."""
     numbers = [c.id, c.debit, c.credit, MAX if c.amount is None else c.amount, c.target]
     return b"".join(each.to_bytes(16, "little") for each in numbers) + struct.pack(
-        "<QIIHH28x", c.effective_ns, c.timeout_s, c.ledger, c.code, sum(FLAGS[flag] for flag in c.flags))
+        "<QIIHH28x", c.effective_ns, c.timeout_s, c.ledger, c.code, sum(FLAGS[flag] for flag in c.flags)
+    )
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,9 @@ class Request:
         return decode(json.dumps(body).encode(), first.tenant)
 
     def _resolution(self, c: Command) -> _rust.Commands:
-        action: Literal["post", "void", "reverse"] = "reverse" if "reverse" in c.flags else (
-            "post" if "post_pending" in c.flags else "void")
+        action: Literal["post", "void", "reverse"] = (
+            "reverse" if "reverse" in c.flags else ("post" if "post_pending" in c.flags else "void")
+        )
         body: dict[str, Any] = {"id": uuid(c.id)}
         body |= {"amount": str(c.amount)} if c.amount is not None else {}
         body |= {"group": True} if "group" in c.flags else {}
@@ -142,7 +159,7 @@ def _record(fields: tuple[Any, ...]) -> Seen:
     assert zero == 0
     if refusal:
         return Seen(CODE_BY_NUMBER[refusal], recorded_ns != 0, recorded_ns or None)
-    four = [tuple(int.from_bytes(side[at:at + 16], "little") for at in (0, 16, 32, 48)) for side in (debit, credit)]
+    four = [tuple(int.from_bytes(side[at : at + 16], "little") for at in (0, 16, 32, 48)) for side in (debit, credit)]
     return Seen("", True, recorded_ns, int.from_bytes(amount, "little"), four[0], four[1])
 
 

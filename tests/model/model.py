@@ -105,7 +105,11 @@ class Model:
         clock, holds = self.clock, len(self.holds)
         layers = self.imported, self.ledgers, self.accounts, self.rows
         self.imported, self.ledgers, self.accounts, self.rows = (
-            self.imported.new_child(), self.ledgers.new_child(), self.accounts.new_child(), self.rows.new_child())
+            self.imported.new_child(),
+            self.ledgers.new_child(),
+            self.accounts.new_child(),
+            self.rows.new_child(),
+        )
         self.chains += 1
         answers: list[Answer] = []
         place = 0
@@ -195,10 +199,19 @@ class Model:
         self._close(c, c.debit, c.credit, closed=True)
         if pending:
             self.holds.append((c.tenant, c.id))
-        return self._record(replace(
-            row, debit=c.debit, credit=c.credit, amount=amount, ledger=c.ledger, code=c.code,
-            chain=self.chains if linked else 0, state="open" if pending else "",
-            expires_ns=row.recorded_ns + c.timeout_s * SECOND if c.timeout_s else 0))
+        return self._record(
+            replace(
+                row,
+                debit=c.debit,
+                credit=c.credit,
+                amount=amount,
+                ledger=c.ledger,
+                code=c.code,
+                chain=self.chains if linked else 0,
+                state="open" if pending else "",
+                expires_ns=row.recorded_ns + c.timeout_s * SECOND if c.timeout_s else 0,
+            )
+        )
 
     def _parties(self, tenant: int, debit: int, credit: int) -> tuple[Account, Account]:
         return self.accounts[tenant, debit], self.accounts[tenant, credit]
@@ -214,10 +227,16 @@ class Model:
         decline(credit.cc + amount > MAX, "overflows_credits_posted")
         decline(debit.dp + debit.dd + amount > MAX, "overflows_debits")
         decline(credit.cp + credit.cc + amount > MAX, "overflows_credits")
-        decline("debits_must_not_exceed_credits" in debit.flags
-                and debit.dp + debit.dd + amount > debit.cc + debit.allowance, "exceeds_credits")
-        decline("credits_must_not_exceed_debits" in credit.flags
-                and credit.cp + credit.cc + amount > credit.dd + credit.allowance, "exceeds_debits")
+        decline(
+            "debits_must_not_exceed_credits" in debit.flags
+            and debit.dp + debit.dd + amount > debit.cc + debit.allowance,
+            "exceeds_credits",
+        )
+        decline(
+            "credits_must_not_exceed_debits" in credit.flags
+            and credit.cp + credit.cc + amount > credit.dd + credit.allowance,
+            "exceeds_debits",
+        )
 
     def _add(self, tenant: int, debit: int, credit: int, amount: int, pending: bool) -> None:
         one, two = self._parties(tenant, debit, credit)
@@ -262,8 +281,15 @@ class Model:
         decline(hold.state == "posted", "pending_transfer_already_posted")
         decline(hold.state == "voided", "pending_transfer_already_voided")
         decline(hold.state == "expired", "pending_transfer_expired")
-        group = [key for key in self.holds if self._is_open(key) and self.rows[key].chain == hold.chain
-                 and key != (c.tenant, c.target)] if "group" in c.flags and hold.chain else []
+        group = (
+            [
+                key
+                for key in self.holds
+                if self._is_open(key) and self.rows[key].chain == hold.chain and key != (c.tenant, c.target)
+            ]
+            if "group" in c.flags and hold.chain
+            else []
+        )
         group.insert(0, (c.tenant, c.target))
         members = [self.rows[key] for key in group]
         parties = [self._parties(c.tenant, each.debit, each.credit) for each in members]
@@ -280,8 +306,11 @@ class Model:
                 self._add(c.tenant, each.debit, each.credit, moved, pending=False)
             # The first hold is the target's, and its row is the command's. The ledger names the further rows.
             if each is members[0]:
-                row = self._record(replace(row, debit=hold.debit, credit=hold.credit, amount=amount,
-                                           ledger=hold.ledger, code=hold.code))
+                row = self._record(
+                    replace(
+                        row, debit=hold.debit, credit=hold.credit, amount=amount, ledger=hold.ledger, code=hold.code
+                    )
+                )
             else:
                 self.clock = self._at()
         return row
@@ -299,5 +328,6 @@ class Model:
         self._allowed(debit, credit, amount, pending=False)
         self._add(c.tenant, moved.credit, moved.debit, amount, pending=False)
         self.rows[c.tenant, c.target] = replace(moved, reversed=moved.reversed + amount)
-        return self._record(replace(row, debit=moved.credit, credit=moved.debit, amount=amount,
-                                    ledger=moved.ledger, code=moved.code))
+        return self._record(
+            replace(row, debit=moved.credit, credit=moved.debit, amount=amount, ledger=moved.ledger, code=moved.code)
+        )

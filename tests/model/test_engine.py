@@ -5,7 +5,7 @@ same outcomes and balances as the model; debits equal credits in every ledger; n
 counters are the sum of the open holds; a decline moves nothing; undo leaves no trace; a retry gets the same
 bytes; the journal's bytes, replayed, and the checkpoints, loaded, give the same state.
 
-PYLEDGER_MODEL_EXAMPLES sets how many runs Hypothesis makes.
+PYLEDGER_TEST_MODEL_EXAMPLES sets how many runs Hypothesis makes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.model.model import SECOND, Account, Answer, Model
 from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan
 from tests.model.shape import Command
 
-EXAMPLES = int(os.environ.get("PYLEDGER_MODEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PYLEDGER_TEST_MODEL_EXAMPLES", "60"))
 START_NS = 1_800_000_000 * SECOND
 SLOT_COLUMN, RECORDED_COLUMN = 1, 9
 
@@ -58,7 +58,7 @@ class Ledgers(RuleBasedStateMachine):
             return
         self.now += wait_s * SECOND
         request, first = self.sent[which % len(self.sent)]
-        reply, = self._step([request])
+        (reply,) = self._step([request])
         assert without_bits(request, reply) == without_bits(request, first)
 
     @rule()
@@ -90,8 +90,10 @@ class Ledgers(RuleBasedStateMachine):
     def _step(self, requests: list[Request]) -> list[bytes]:
         before = self._balances()
         replies = self.book.submit([each.decoded() for each in requests], self.now)
-        moved = any(row.state == "open" and 0 < row.expires_ns <= max(self.now, self.model.clock + 1)
-                    for row in map(self.model.rows.__getitem__, self.model.holds))
+        moved = any(
+            row.state == "open" and 0 < row.expires_ns <= max(self.now, self.model.clock + 1)
+            for row in map(self.model.rows.__getitem__, self.model.holds)
+        )
         decided = self.model.batch([list(each.commands) for each in requests], self.now)
         for request, reply, expected in zip(requests, replies, decided, strict=True):
             seen = read(request, reply)
@@ -112,10 +114,10 @@ class Ledgers(RuleBasedStateMachine):
         """Every account has the model's counters, and there is no other."""
         if not hasattr(self, "book"):
             return
-        expected = {(tenant, uuid(each)): (a.dp, a.dd, a.cp, a.cc)
-                    for (tenant, each), a in self.model.accounts.items()}
+        expected = {(tenant, uuid(each)): (a.dp, a.dd, a.cp, a.cc) for (tenant, each), a in self.model.accounts.items()}
         assert {(tenant, str(each)): rest for tenant, each, *rest in map(tuple, self._balances())} == {
-            key: list(value) for key, value in expected.items()}
+            key: list(value) for key, value in expected.items()
+        }
 
     @invariant()
     def money_is_conserved(self) -> None:
@@ -162,7 +164,10 @@ class Ledgers(RuleBasedStateMachine):
         digest = self.book.engine.digest()
         replayed = self.book.replayed()
         assert (replayed.seq, replayed.hash, replayed.last_ns) == (
-            self.book.engine.seq, self.book.engine.hash, self.book.engine.last_ns)
+            self.book.engine.seq,
+            self.book.engine.hash,
+            self.book.engine.last_ns,
+        )
         assert replayed.digest() == digest, "replay of the journal gives another state"
         if self.saved is not None:
             self._restored()
@@ -180,7 +185,10 @@ class Ledgers(RuleBasedStateMachine):
             engine.replay(write_copy([row for batch in later for row in batch.rows]), [b.entry for b in later])
         assert engine.balances(0, 10_000) == self._balances(), "a checkpoint gives other balances"
         assert (engine.holds, engine.seq, engine.hash) == (
-            self.book.engine.holds, self.book.engine.seq, self.book.engine.hash)
+            self.book.engine.holds,
+            self.book.engine.seq,
+            self.book.engine.hash,
+        )
 
 
 def compare(command: Command, expected: Answer, seen: Seen) -> None:
@@ -201,7 +209,7 @@ def without_bits(request: Request, body: bytes) -> bytes:
     """A binary result says whether it is a replay; all else of it is the first outcome's."""
     if request.form != "binary":
         return body
-    return b"".join(body[at:at + 10] + bytes(2) + body[at + 12:at + 160] for at in range(0, len(body), 160))
+    return b"".join(body[at : at + 10] + bytes(2) + body[at + 12 : at + 160] for at in range(0, len(body), 160))
 
 
 def counters(account: Account) -> tuple[int, ...]:
@@ -211,5 +219,9 @@ def counters(account: Account) -> tuple[int, ...]:
 
 TestLedgers = Ledgers.TestCase
 TestLedgers.settings = settings(
-    max_examples=EXAMPLES, stateful_step_count=30, deadline=None, print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+    max_examples=EXAMPLES,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

@@ -1,28 +1,84 @@
-"""The ledger as a whole. Under construction; signatures are final."""
+"""The ledger as a whole: one shard, opened, taken over, recovered, served, kept, and closed.
 
-from collections.abc import Callable
+The invariant: the writer starts only on an engine that has arrived at the head which our own fence
+returned; and whatever ends it, everybody who waits is answered and the reason is one clear line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from pyledger.ledger.nouns import Database, Exit, State, Stats
+from pyledger._rust import Engine
+from pyledger.ledger import migrate, rules
+from pyledger.ledger.checkpoint import Checkpointer
+from pyledger.ledger.commit import Committer
+from pyledger.ledger.nouns import (
+    BEAT_INTERVAL_S,
+    PARTITION_UPKEEP_S,
+    PARTITIONS_AHEAD_WEEKS,
+    Database,
+    Exit,
+    Fenced,
+    Halted,
+    Head,
+    LedgerError,
+    StartupRefused,
+    State,
+    Stats,
+    Unavailable,
+    first_line,
+)
 from pyledger.ledger.reads import Reads
+from pyledger.ledger.recovery import recover
+from pyledger.ledger.store import CONNECTION_ERRORS, Pool, Session, connect
+from pyledger.ledger.takeover import take_over
 from pyledger.ledger.writer import Writer
-from pyledger.settings import Settings
+
+if TYPE_CHECKING:
+    from pyledger.settings import Settings
+
+log: Final = logging.getLogger("pyledger.ledger")
 
 
 class Ledger:
     """One shard, opened: takeover, recovery, writer, checkpoints, partitions and reads."""
 
-    writer: Writer
-    reads: Reads
-    stats: Stats
+    def __init__(self, settings: Settings, database: Database, time_ns: Callable[[], int]) -> None:
+        self._settings, self._database, self._time_ns = settings, database, time_ns
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+        self._pool = Pool(database.url, f"pyledger reads {settings.shard}")
+        self._committer: Committer | None = None
+        self._checkpointer: Checkpointer | None = None
+        self._keeping: list[asyncio.Task[None]] = []
+        self._main: asyncio.Task[Exit] | None = None
+        self._serving = asyncio.Event()
+        self._warned = False
+        self.stats = Stats()
+        self.writer = Writer(self._new_engine(), self.stats, queue_rows_max=settings.queue_rows_max, time_ns=time_ns)
+        self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
 
     @classmethod
-    async def open(
-        cls, settings: Settings, database: Database, *, time_ns: Callable[[], int] = time.time_ns
-    ) -> "Ledger":
+    async def open(cls, settings: Settings, database: Database, *, time_ns: Callable[[], int] = time.time_ns) -> Ledger:
         """Migrate (if `owner_url` is given), check the database and begin to take over; returns before
         the shard is owned. Raises `StartupRefused`. `state` tells how far it is."""
-        raise NotImplementedError
+        if database.owner_url:
+            await migrate.upgrade(database.owner_url)
+        ledger = cls(settings, database, time_ns)
+        try:
+            session = await ledger._open_session()
+            await session.open_shard()
+        except CONNECTION_ERRORS as error:
+            raise StartupRefused(f"cannot use the database: {first_line(error)}") from error
+        ledger._main = asyncio.create_task(ledger._run(session), name="pyledger writer")
+        return ledger
 
     @property
     def state(self) -> State:
@@ -31,12 +87,180 @@ class Ledger:
 
     async def serving(self) -> None:
         """Wait until it serves. Raises `LedgerError` if it ended instead."""
-        raise NotImplementedError
+        assert self._main is not None
+        waiting = asyncio.ensure_future(self._serving.wait())
+        try:
+            await asyncio.wait({waiting, self._main}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if self._main.done():
+            raise LedgerError(self.stats.reason or "the ledger was closed")
 
     async def ended(self) -> Exit:
         """Wait until it has ended by itself (fenced or halted) or by `close`; `stats.reason` says why."""
-        raise NotImplementedError
+        assert self._main is not None
+        return await asyncio.shield(self._main)
 
     async def close(self) -> None:
         """Refuse what is new, answer what was taken, checkpoint, release the head. Never raises."""
-        raise NotImplementedError
+        assert self._main is not None
+        self.writer.close()
+        if self._serving.is_set():
+            if not self._main.done():
+                self.stats.state = State.STOPPING
+            await self._drain(self._main)
+        else:
+            # Nothing was taken yet, and a fence that is cut off harms nobody.
+            self._main.cancel()
+            await asyncio.wait({self._main})
+        for task in self._keeping:
+            task.cancel()
+        if self._committer is not None:
+            await self._committer.session.close()
+        await self._pool.close()
+        if self.stats.state not in (State.FENCED, State.HALTED):
+            self.stats.state = State.STOPPED
+
+    async def _drain(self, main: asyncio.Task[Exit]) -> None:
+        """Wait for the writer and the checkpoints, but no longer than the settings say."""
+        assert self._committer is not None
+        assert self._checkpointer is not None
+        self._checkpointer.stop()
+        deadline_s = time.monotonic() + self._settings.drain_timeout_s
+        await asyncio.wait({main}, timeout=self._settings.drain_timeout_s)
+        if not main.done():
+            log.error("the last batch is not answered after %d s: giving up", self._settings.drain_timeout_s)
+            self._committer.abandon()
+            await asyncio.wait({main})
+        keeping = {task for task in self._keeping if task.get_name() == "pyledger checkpoints"}
+        if keeping:
+            await asyncio.wait(keeping, timeout=max(0.0, deadline_s - time.monotonic()))
+        engine = self.writer.engine
+        at_rest = not engine.uncommitted and all(task.done() for task in keeping)
+        if at_rest and main.result() is Exit.CLEAN and engine.seq > self.stats.checkpoint_seq:
+            await self._checkpointer.take()
+
+    async def _run(self, session: Session) -> Exit:
+        """The one task of the writer; its strong reference is `_main`. Nothing cancels it once it serves."""
+        try:
+            session, head = await take_over(
+                session,
+                self._open_session,
+                owner=self._owner,
+                lease_ms=self._settings.lease_ms,
+                stats=self.stats,
+                monotonic_s=time.monotonic,
+            )
+            self._committer = Committer(
+                session, head, open_session=self._open_session, stats=self.stats, monotonic_s=time.monotonic
+            )
+            self.stats.state = State.RECOVERING
+            self.writer.engine = await self._recover(session, head)
+            self.stats.note(self.writer.engine, 0, time.monotonic())
+            self._keep(self._committer)
+            self.stats.state = State.SERVING
+            self._serving.set()
+            log.info("serving shard %d in epoch %d from batch %d", self._settings.shard, head.epoch, head.position.seq)
+            await self.writer.run(self._committer)
+            return Exit.CLEAN
+        except asyncio.CancelledError:
+            if self._serving.is_set():
+                raise
+            return Exit.CLEAN
+        except Fenced as error:
+            return self._end(State.FENCED, Exit.FENCED, error)
+        except Unavailable as error:
+            return self._end(State.STOPPED, Exit.CLEAN, error)
+        except Exception as error:
+            if not isinstance(error, Halted):
+                log.exception("a bug, or a database that nobody has seen before")
+            return self._end(State.HALTED, Exit.HALTED, error)
+
+    def _end(self, state: State, code: Exit, error: Exception) -> Exit:
+        self.stats.state, self.stats.reason = state, first_line(error)
+        log.critical("%s: %s", state.value, first_line(error))
+        return code
+
+    async def _recover(self, session: Session, head: Head) -> Engine:
+        """Rebuild the state, showing life meanwhile; again from the start if PostgreSQL goes away."""
+        beating = asyncio.create_task(_beat(session, head))
+        attempt = 0
+        try:
+            while True:
+                await asyncio.sleep(rules.backoff_s(attempt))
+                attempt += 1
+                try:
+                    connection = await connect(self._database.url, "pyledger recovery", {"work_mem": "64MB"})
+                    try:
+                        return await recover(
+                            connection, self._new_engine, self._settings.shard, head.position, self.stats
+                        )
+                    finally:
+                        connection.terminate()
+                except CONNECTION_ERRORS as error:
+                    log.warning("recovery begins again: %s", first_line(error))
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+
+    def _new_engine(self) -> Engine:
+        return Engine(
+            self._settings.shard,
+            ledgers_max=self._settings.ledgers_max,
+            accounts_max=self._settings.accounts_max,
+            holds_max=self._settings.holds_max,
+            window_ids=self._settings.window_ids,
+            seed=secrets.randbits(64),
+        )
+
+    async def _open_session(self) -> Session:
+        session = await Session.open(self._database.url, self._settings.shard)
+        try:
+            facts = await session.facts(self._time_ns)
+            for refusal in rules.refusals(facts):
+                raise StartupRefused(refusal)
+            danger = rules.rewriting(facts)
+            if danger and not self._database.embedded:
+                raise StartupRefused(danger)
+            if danger and not self._warned:
+                log.warning("%s", danger)
+                self._warned = True
+        except BaseException:
+            session.terminate()
+            raise
+        return session
+
+    def _keep(self, committer: Committer) -> None:
+        """Start what goes on beside the writer: checkpoints and the next partitions."""
+        settings = self._settings
+        self._checkpointer = Checkpointer(
+            self._database.url,
+            settings.shard,
+            self.writer,
+            self.stats,
+            interval_s=settings.checkpoint_interval_s,
+            rows=settings.checkpoint_rows,
+        )
+        self._keeping = [
+            asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
+            asyncio.create_task(self._keep_partitions(committer), name="pyledger partitions"),
+        ]
+
+    async def _keep_partitions(self, committer: Committer) -> None:
+        while True:
+            try:
+                end_ns = await self._pool.value("make_partitions", self._time_ns(), 1 + PARTITIONS_AHEAD_WEEKS)
+                committer.partitions_end_ns = max(committer.partitions_end_ns, end_ns)
+            except CONNECTION_ERRORS as error:
+                log.warning("the next partitions are not made yet: %s", first_line(error))
+            await asyncio.sleep(PARTITION_UPKEEP_S)
+
+
+async def _beat(session: Session, head: Head) -> None:
+    """Show life while nothing else does. If it cannot, the first commit will find out why."""
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        ours = True
+        while ours:
+            ours = await session.beat(head.epoch, head.position)
+            await asyncio.sleep(BEAT_INTERVAL_S)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from pyledger._rust import Engine
+
 SCHEMA_VERSION: Final = "0001"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
@@ -28,6 +30,10 @@ IDLE_IN_TRANSACTION_MS: Final = 2_000
 """PostgreSQL ends a writer that falls silent inside a transaction: a frozen one cannot keep the head."""
 CONNECT_TIMEOUT_S: Final = 10.0
 """One attempt to connect. Never applied to anything that could have been committed."""
+POOL_CONNECTIONS_MAX: Final = 4
+"""Connections for history: it is bounded work each, and PostgreSQL shares the cores with the writer."""
+READ_TIMEOUT_S: Final = 30.0
+"""One read of history. Never applied to anything that could have been committed."""
 TCP_USER_TIMEOUT_MS: Final = 10_000
 """Bytes that PostgreSQL does not acknowledge for so long end the connection; the fence then decides."""
 BACKOFF_FIRST_S: Final = 0.05
@@ -48,6 +54,8 @@ PARTITIONS_AHEAD_WEEKS: Final = 4
 """Partitions that exist before they are needed: a month in which their upkeep may fail unseen."""
 PARTITION_UPKEEP_S: Final = 3_600.0
 """How often the next partitions are looked after."""
+CHECKPOINT_LOOK_S: Final = 1.0
+"""How often it is asked whether a checkpoint is due."""
 RECOVERY_SLICE_ROWS: Final = 65_536
 """Rows that recovery and check hold in memory at once; some 16 MiB."""
 RECOVERY_BATCHES_MAX: Final = 8_192
@@ -77,6 +85,11 @@ class Exit(enum.IntEnum):
     REFUSED = 2
     FENCED = 3
     HALTED = 4
+
+
+def first_line(error: BaseException) -> str:
+    """An error as one line for a person; its kind if it says nothing."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 class LedgerError(Exception):
@@ -183,3 +196,10 @@ class Stats:
     last_commit_monotonic: float = 0.0
     reason: str = ""
     on_batch: Callable[[BatchMeasure], None] = field(default=_ignore_measure)
+
+    def note(self, engine: Engine, rows: int, now_s: float) -> None:
+        """Take over where the engine stands after a commit of `rows` rows."""
+        self.head_seq, self.head_ns, self.last_commit_monotonic = engine.seq, engine.last_ns, now_s
+        self.ledgers, self.accounts, self.holds = engine.ledgers, engine.accounts, engine.holds
+        self.batches += 1 if rows else 0
+        self.rows += rows

@@ -1,11 +1,29 @@
-"""History from PostgreSQL. Under construction; signatures are final."""
+"""Reads: current ones ride with the writer, history comes from PostgreSQL.
 
+The invariant: every query names the tenant, and no answer speaks of a batch that was not acknowledged:
+history ends at the last batch that the writer saw committed, and each answer waits for the writer once,
+which proves that the head is still ours.
+"""
+
+import uuid
 from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from pyledger._rust import Engine, decode_ledger
+from pyledger.ledger import cursors
+from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
+from pyledger.ledger.store import CONNECTION_ERRORS, Pool
+from pyledger.ledger.writer import Writer
+
+T = TypeVar("T")
+
+_NS_MAX: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a list of transfers asks for; all that is set must hold. Times in nanoseconds."""
+    """What a list of transfers asks for; all that is set must hold. Times in nanoseconds, `from_ns`
+    included, `until_ns` not."""
 
     account: str | None = None
     ledger: int | None = None
@@ -26,28 +44,109 @@ class Page:
 
 
 class Reads:
-    """Reads of one shard: current ones ride with the writer, history comes from PostgreSQL."""
+    """Reads of one shard. All raise `Busy` or `Unavailable` like the writer's own."""
+
+    def __init__(self, pool: Pool, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
+        self._pool, self._writer, self._shard = pool, writer, shard
+        self._scan_rows_max = scan_rows_max
+
+    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
+        try:
+            return await self._pool.rows(name, *arguments)
+        except CONNECTION_ERRORS as error:
+            raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
 
     async def ledger(self, tenant: int, number: int) -> bytes | None:
         """One ledger as JSON, current."""
-        raise NotImplementedError
+        metadata = (await self._ledger_texts(tenant, [number])).get(number)
+        return await self._writer.read(lambda engine: engine.ledger_json(tenant, number, metadata))
 
     async def ledgers(self, tenant: int, cursor: str | None, limit: int) -> Page:
         """Ledgers in order of number, current. Raises `BadCursor`."""
-        raise NotImplementedError
+        limit = _clamp(limit)
+        after = None if cursor is None else int.from_bytes(cursors.unseal(tenant, "ledgers", cursor, 4))
+        numbers = await self._writer.read(lambda engine: engine.ledger_numbers(tenant, after, limit + 1))
+        more, numbers = len(numbers) > limit, numbers[:limit]
+        metadata = await self._ledger_texts(tenant, numbers)
+        items = await self._writer.read(
+            lambda engine: [engine.ledger_json(tenant, number, metadata.get(number)) for number in numbers]
+        )
+        following = cursors.seal(tenant, "ledgers", numbers[-1].to_bytes(4)) if more else None
+        return Page([item for item in items if item is not None], following)
 
-    async def account(self, tenant: int, id: str) -> bytes | None:
+    async def _ledger_texts(self, tenant: int, numbers: list[int]) -> dict[int, str | None]:
+        # The id of the row that opened a ledger follows from its number; the core derives it.
+        asked = (b'{"id": %d, "asset": "X", "exponent": 0}' % number for number in numbers)
+        ids = [decode_ledger(body, tenant).ids[0] for body in asked]
+        rows = await self._fetch("ledger_texts", self._shard, tenant, ids)
+        return {row["ledger"]: row["metadata"] for row in rows}
+
+    async def account(self, tenant: int, account_id: str) -> bytes | None:
         """One account with its balances now, as JSON."""
-        raise NotImplementedError
+        reference, metadata = (await self._account_texts(tenant, [account_id])).get(account_id.lower(), (None, None))
+        return await self._writer.read(lambda engine: engine.account_json(tenant, account_id, reference, metadata))
 
     async def accounts(self, tenant: int, ledger: int | None, cursor: str | None, limit: int) -> Page:
         """Accounts in order of creation with their balances now. Raises `BadCursor`."""
-        raise NotImplementedError
+        limit, question = _clamp(limit), f"accounts\0{ledger}"
+        after = None if cursor is None else str(uuid.UUID(bytes=cursors.unseal(tenant, question, cursor, 16)))
 
-    async def transfer(self, tenant: int, id: str) -> bytes | None:
+        def list_ids(engine: Engine) -> list[str]:
+            try:
+                return engine.account_ids(tenant, ledger, after, limit + 1)
+            except ValueError as error:
+                raise BadCursor("this cursor names no account") from error
+
+        ids = await self._writer.read(list_ids)
+        more, ids = len(ids) > limit, ids[:limit]
+        texts = await self._account_texts(tenant, ids)
+        items = await self._writer.read(
+            lambda engine: [engine.account_json(tenant, each, *texts.get(each, (None, None))) for each in ids]
+        )
+        following = cursors.seal(tenant, question, uuid.UUID(ids[-1]).bytes) if more else None
+        return Page([item for item in items if item is not None], following)
+
+    async def _account_texts(self, tenant: int, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
+        rows = await self._fetch("account_texts", self._shard, tenant, ids)
+        return {str(row["id"]): (row["reference"], row["metadata"]) for row in rows}
+
+    async def transfer(self, tenant: int, transfer_id: str) -> bytes | None:
         """One transfer as its reply was, accepted or declined, as JSON."""
-        raise NotImplementedError
+        rows = await self._fetch("transfer_by_id", self._shard, tenant, transfer_id, self._writer.stats.head_seq)
+        items = await self._rows_json([row["record"] for row in rows])
+        return items[0] if items else None
+
+    async def _rows_json(self, records: list[bytes]) -> list[bytes]:
+        return await self._writer.read(lambda engine: [engine.row_json(record) for record in records])
 
     async def transfers(self, tenant: int, asked: Filter, cursor: str | None, limit: int) -> Page:
-        """Transfers newest first (or oldest first). Raises `BadCursor`."""
-        raise NotImplementedError
+        """Transfers newest first (or oldest first). Raises `BadCursor`.
+
+        A page looks at the rows of whole batches, `scan_rows_max` of them and the rest of the last batch;
+        where it stopped is where the next one goes on."""
+        limit, question, up = _clamp(limit), f"transfers\0{asked!r}", asked.oldest_first
+        low_ns = min(asked.from_ns or 0, _NS_MAX)
+        high_ns = _NS_MAX if asked.until_ns is None else min(asked.until_ns, _NS_MAX)
+        if cursor is not None:
+            position_ns = int.from_bytes(cursors.unseal(tenant, question, cursor, 8))
+            low_ns, high_ns = (max(low_ns, position_ns), high_ns) if up else (low_ns, min(high_ns, position_ns))
+        order = "oldest_first" if up else "newest_first"
+        near_ns, far_ns = (low_ns, high_ns) if up else (high_ns, low_ns)
+        edge_ns, more = (await self._fetch(f"scan_{order}", self._shard, near_ns, far_ns, self._scan_rows_max))[0]
+        if edge_ns is None:
+            await self._rows_json([])
+            return Page([], None)
+        bounds = (low_ns, min(high_ns, edge_ns)) if up else (max(low_ns, edge_ns), high_ns)
+        rows = await self._fetch(
+            f"page_{order}", self._shard, tenant, *bounds, self._writer.stats.head_seq,
+            asked.account, asked.ledger, asked.reference, limit + 1,
+        )  # fmt: skip
+        items = await self._rows_json([row["record"] for row in rows[:limit]])
+        if len(rows) > limit:
+            last_ns = rows[limit - 1]["recorded_ns"]
+            edge_ns, more = last_ns + 1 if up else last_ns, True
+        return Page(items, cursors.seal(tenant, question, edge_ns.to_bytes(8)) if more else None)
+
+
+def _clamp(limit: int) -> int:
+    return max(1, min(limit, PAGE_ROWS_MAX))

@@ -1,0 +1,128 @@
+"""Checkpoints: what changed since the last one, stored off the money path by a second connection.
+
+The invariant: the tables of a checkpoint are always the state as of exactly the batch that its row names,
+in an epoch that was not over when they were committed; a failed one changes nothing and is made up for by
+the next.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import asyncpg
+
+from pyledger import sql
+from pyledger._rust import Checkpoint, Engine
+from pyledger.ledger.nouns import (
+    CHECKPOINT_LOOK_S,
+    IDLE_IN_TRANSACTION_MS,
+    LedgerError,
+    Stats,
+    first_line,
+)
+from pyledger.ledger.store import CONNECTION_ERRORS, connect
+from pyledger.ledger.writer import Writer
+
+log: Final = logging.getLogger("pyledger.ledger")
+_QUERIES: Final = sql.load("pyledger.ledger", "checkpoint.sql")
+_PART_BYTES: Final = 1024 * 1024
+"""A COPY is handed over in parts, so that the event loop is not held up by a large one."""
+
+
+async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_counts: tuple[int, int, int]) -> None:
+    """Store one checkpoint. Raises `LedgerError` if it would be wrong, or one of `CONNECTION_ERRORS`.
+
+    `engine_counts` are the ledgers, accounts and holds that there must be in all afterwards."""
+    connection = await connect(
+        url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
+    )
+    try:
+        async with connection.transaction():
+            await _merge(connection, shard, taken)
+            counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
+            if counts != engine_counts:
+                raise LedgerError(f"the checkpoint tables would hold {counts}, the engine holds {engine_counts}")
+            moved = await connection.fetch(
+                _QUERIES["advance"], shard, epoch, taken.seq, taken.hash, taken.last_ns, *counts
+            )
+            if len(moved) != 1:
+                raise LedgerError(f"epoch {epoch} ended meanwhile")
+    finally:
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await connection.close(timeout=IDLE_IN_TRANSACTION_MS / 1000)
+
+
+async def _merge(connection: asyncpg.Connection, shard: int, taken: Checkpoint) -> None:
+    await connection.execute(_QUERIES["clear_stage"])
+    for table, rows, stream in (
+        ("ledger", taken.ledgers, taken.ledger_copy),
+        ("account", taken.accounts, taken.account_copy),
+        ("hold", taken.holds, taken.hold_copy),
+    ):
+        if rows:
+            await connection.copy_to_table(
+                f"{table}_staged", schema_name="pyledger", source=_parts(stream), format="binary"
+            )
+            await connection.execute(_QUERIES[f"merge_{table}s"], shard)
+    removed = taken.holds_removed
+    if removed:
+        tenants, ids = zip(*removed, strict=True)
+        await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
+
+
+async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
+    """A large stream, piece by piece."""
+    view = memoryview(stream)
+    for start in range(0, len(view), _PART_BYTES):
+        yield view[start : start + _PART_BYTES]
+
+
+def _collect(engine: Engine) -> tuple[Checkpoint, tuple[int, int, int]]:
+    taken = engine.checkpoint()
+    return taken, (engine.ledgers, engine.accounts, engine.holds)
+
+
+class Checkpointer:
+    """Takes a checkpoint every so often, and a last one when the writer has stopped."""
+
+    def __init__(self, url: str, shard: int, writer: Writer, stats: Stats, *, interval_s: float, rows: int) -> None:
+        self._url, self._shard = url, shard
+        self._writer, self._stats = writer, stats
+        self._interval_s, self._rows = interval_s, rows
+        self._last_s, self._last_rows = time.monotonic(), stats.rows
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let `run` end after the checkpoint that it may be at."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until stopped; a failure is logged and made up for by the next."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), CHECKPOINT_LOOK_S)
+            rows = self._stats.rows - self._last_rows
+            due = rows > 0 and time.monotonic() - self._last_s >= self._interval_s
+            if (due or rows >= self._rows) and not self._stopping.is_set():
+                await self.take()
+
+    async def take(self) -> bool:
+        """Take one now and tell the engine how it went; false if it failed, which changes nothing."""
+        began_s, rows = time.monotonic(), self._stats.rows
+        taken, counts = await self._writer.between(_collect)
+        try:
+            await store(self._url, self._shard, self._stats.epoch, taken, counts)
+        except (*CONNECTION_ERRORS, LedgerError) as error:
+            log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error))
+            self._last_s = time.monotonic()
+            await self._writer.between(lambda engine: engine.checkpoint_failed(taken))
+            return False
+        self._last_s, self._last_rows = time.monotonic(), rows
+        await self._writer.between(lambda engine: engine.checkpoint_done(taken))
+        self._stats.checkpoints += 1
+        self._stats.checkpoint_seq = taken.seq
+        log.info("checkpoint at batch %d: %d accounts, %.1f s", taken.seq, taken.accounts, self._last_s - began_s)
+        return True

@@ -1,0 +1,41 @@
+-- What a checkpoint sends, on its own connection: stage, merge, and last of all its compare-and-set.
+
+-- name: clear_stage
+TRUNCATE pyledger.ledger_staged, pyledger.account_staged, pyledger.hold_staged
+
+-- name: merge_ledgers
+INSERT INTO pyledger.ledger AS kept
+SELECT * FROM pyledger.ledger_staged WHERE shard = $1
+ON CONFLICT ON CONSTRAINT ledger_number_unique DO UPDATE SET imported_ns = excluded.imported_ns
+
+-- name: merge_accounts
+-- What a transfer can change of an account: its counters, and the flag that closes it.
+INSERT INTO pyledger.account AS kept
+SELECT * FROM pyledger.account_staged WHERE shard = $1 ORDER BY slot
+ON CONFLICT ON CONSTRAINT account_slot_unique DO UPDATE SET
+    flags = excluded.flags,
+    debits_pending = excluded.debits_pending, debits_posted = excluded.debits_posted,
+    credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted
+WHERE kept.id = excluded.id AND kept.tenant = excluded.tenant
+
+-- name: merge_holds
+INSERT INTO pyledger.hold SELECT * FROM pyledger.hold_staged WHERE shard = $1
+ON CONFLICT ON CONSTRAINT hold_id_unique DO NOTHING
+
+-- name: remove_holds
+DELETE FROM pyledger.hold AS kept USING unnest($2::integer[], $3::uuid[]) AS gone (tenant, id)
+WHERE kept.shard = $1 AND kept.tenant = gone.tenant AND kept.id = gone.id
+
+-- name: counts
+-- Accounts by their last slot: there may be millions, and slots have no gaps.
+SELECT
+    (SELECT count(*) FROM pyledger.ledger WHERE shard = $1) AS ledgers,
+    (SELECT coalesce(max(slot) + 1, 0) FROM pyledger.account WHERE shard = $1) AS accounts,
+    (SELECT count(*) FROM pyledger.hold WHERE shard = $1) AS holds
+
+-- name: advance
+-- Last, so that its row is locked for a moment only: a takeover in between ends this transaction.
+UPDATE pyledger.checkpoint SET seq = $3, hash = $4, last_ns = $5, ledgers = $6, accounts = $7, holds = $8,
+    taken_at = clock_timestamp()
+WHERE shard = $1 AND epoch = $2 AND seq <= $3
+RETURNING seq

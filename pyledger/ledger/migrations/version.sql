@@ -1,0 +1,16 @@
+-- What the migrations ask and say around themselves.
+
+-- name: version_exists
+SELECT to_regclass('pyledger.alembic_version') IS NOT NULL
+
+-- name: version
+SELECT version_num FROM pyledger.alembic_version
+
+-- name: lock
+SELECT pg_advisory_xact_lock(hashtextextended('pyledger.migrate', 0))
+
+-- name: become_owner
+SET LOCAL ROLE pyledger_owner
+
+-- name: grant_version
+GRANT SELECT ON pyledger.alembic_version TO pyledger_writer, pyledger_reader

@@ -1,0 +1,190 @@
+-- Every query of the ledger room but the checkpoint's, the check's and the migrations' own.
+
+-- name: facts
+SELECT
+    current_setting('server_version_num')::integer AS server_version,
+    current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    pg_is_in_recovery() AS in_recovery,
+    current_setting('server_encoding') AS encoding,
+    (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AS superuser,
+    to_regclass('pyledger.journal') IS NOT NULL AS has_journal
+
+-- name: clock
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: rights
+SELECT
+    EXISTS (
+        SELECT FROM pg_catalog.pg_class AS relation
+        JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
+        WHERE space.nspname = 'pyledger' AND relation.relname ~ '^(journal|batch)'
+        AND (pg_has_role(current_user, relation.relowner, 'MEMBER')
+            OR pg_has_role(current_user, space.nspowner, 'MEMBER'))
+    ) AS owns_journal,
+    EXISTS (
+        SELECT FROM pg_catalog.pg_class AS relation
+        JOIN pg_catalog.pg_namespace AS space ON space.oid = relation.relnamespace
+        WHERE space.nspname = 'pyledger' AND relation.relname ~ '^(journal|batch)' AND relation.relkind IN ('r', 'p')
+        AND has_table_privilege(relation.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+    ) AS can_rewrite_journal,
+    has_table_privilege('pyledger.journal', 'INSERT') AND has_table_privilege('pyledger.head', 'UPDATE') AS can_append
+
+-- name: open_shard
+SELECT pyledger.open_shard($1)
+
+-- name: make_partitions
+SELECT pyledger.make_partitions($1, $2)
+
+-- name: head
+SELECT epoch, seq, hash, last_ns, owner, beat FROM pyledger.head WHERE shard = $1
+
+-- name: try_lock
+SELECT pg_try_advisory_lock($1)
+
+-- name: unlock
+SELECT pg_advisory_unlock($1)
+
+-- name: fence
+-- The only way to learn an outcome: it waits for an append in flight, and its commit carries all before it.
+UPDATE pyledger.head SET epoch = epoch + 1, owner = $3, beat = beat + 1
+WHERE shard = $1 AND epoch = $2
+RETURNING epoch, seq, hash, last_ns, owner, beat
+
+-- name: fence_checkpoint
+UPDATE pyledger.checkpoint SET epoch = $2 WHERE shard = $1 AND epoch < $2
+
+-- name: advance
+-- The compare-and-set of the head, and the batch's row if and only if it moved.
+WITH moved AS (
+    UPDATE pyledger.head SET seq = $3, hash = $5, last_ns = $8
+    WHERE shard = $1 AND epoch = $2 AND seq = $3 - 1 AND hash = $4
+    RETURNING shard
+)
+INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
+SELECT shard, $3, $2, $6, $7, $8, $9, $5 FROM moved
+RETURNING seq
+
+-- name: beat
+UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4 RETURNING seq
+
+-- name: confirm
+SELECT seq FROM pyledger.head WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
+
+-- name: lookup
+-- Rows by id, of the first pair of arrays, and rows that act on a target, of the second.
+SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
+    j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
+    j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM unnest($2::integer[], $3::uuid[]) AS asked (tenant, id)
+JOIN pyledger.journal AS j ON j.id = asked.id AND j.tenant = asked.tenant
+WHERE j.shard = $1
+UNION ALL
+SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
+    j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
+    j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after))
+FROM unnest($4::integer[], $5::uuid[]) AS asked (tenant, target)
+JOIN pyledger.journal AS j ON j.target = asked.target AND j.tenant = asked.tenant
+WHERE j.shard = $1 AND j.target IS NOT NULL
+
+-- name: lookup_all
+-- After a unique violation: whatever has one of these ids, whoever's it is.
+SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
+    j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
+    j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM unnest($2::uuid[]) AS asked (id)
+JOIN pyledger.journal AS j ON j.id = asked.id
+WHERE j.shard = $1
+
+-- name: checkpoint_head
+SELECT epoch, seq, hash, last_ns, ledgers, accounts, holds FROM pyledger.checkpoint WHERE shard = $1
+
+-- name: copy_ledgers
+SELECT shard, tenant, number, asset, exponent, created_ns, imported_ns
+FROM pyledger.ledger WHERE shard = $1 ORDER BY tenant, number
+
+-- name: copy_accounts
+SELECT shard, slot, tenant, id, ledger, code, flags, allowance, debits_pending, debits_posted,
+    credits_pending, credits_posted, created_ns, effective_ns
+FROM pyledger.account WHERE shard = $1 ORDER BY slot
+
+-- name: copy_holds
+SELECT shard, tenant, id, debit_account, credit_account, amount, ledger, code, flags, recorded_ns,
+    expires_ns, group_id
+FROM pyledger.hold WHERE shard = $1 ORDER BY recorded_ns
+
+-- name: batches_after
+SELECT seq, rows, first_ns, last_ns, root, hash FROM pyledger.batch
+WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3
+
+-- name: copy_journal
+SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount, target,
+    ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after, credit_after
+FROM pyledger.journal WHERE shard = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns
+
+-- name: transfer_by_id
+SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
+    j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
+    j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM pyledger.journal AS j
+WHERE j.shard = $1 AND j.tenant = $2 AND j.id = $3 AND j.kind >= 3 AND j.seq <= $4
+
+-- name: ledger_texts
+-- The rows that opened ledgers, by the ids derived from their numbers.
+SELECT j.ledger, j.metadata FROM unnest($3::uuid[]) AS asked (id)
+JOIN pyledger.journal AS j ON j.id = asked.id
+WHERE j.shard = $1 AND j.tenant = $2 AND j.kind = 1 AND j.status = 0
+
+-- name: account_texts
+SELECT j.id, j.reference, j.metadata FROM unnest($3::uuid[]) AS asked (id)
+JOIN pyledger.journal AS j ON j.id = asked.id
+WHERE j.shard = $1 AND j.tenant = $2 AND j.kind = 2 AND j.status = 0
+
+-- name: scan_newest_first
+-- How far down a page may look: whole batches below $2, until they have $4 rows; nothing older than $3.
+WITH near AS (
+    SELECT first_ns, rows FROM pyledger.batch
+    WHERE shard = $1 AND first_ns < $2 AND last_ns >= $3 ORDER BY first_ns DESC LIMIT $4
+), counted AS (
+    SELECT first_ns, sum(rows) OVER (ORDER BY first_ns DESC) - rows AS passed FROM near
+), edge AS (
+    SELECT min(first_ns) AS edge_ns FROM counted WHERE passed < $4
+)
+SELECT edge_ns, EXISTS (
+    SELECT FROM pyledger.batch WHERE shard = $1 AND first_ns < edge_ns AND last_ns >= $3
+) AS more FROM edge
+
+-- name: scan_oldest_first
+-- How far up a page may look: whole batches from $2 on, until they have $4 rows; nothing from $3 on.
+WITH near AS (
+    SELECT first_ns, last_ns, rows FROM pyledger.batch
+    WHERE shard = $1 AND last_ns >= $2 AND first_ns < $3 ORDER BY first_ns LIMIT $4
+), counted AS (
+    SELECT last_ns, sum(rows) OVER (ORDER BY first_ns) - rows AS passed FROM near
+), edge AS (
+    SELECT max(last_ns) + 1 AS edge_ns FROM counted WHERE passed < $4
+)
+SELECT edge_ns, EXISTS (
+    SELECT FROM pyledger.batch WHERE shard = $1 AND first_ns >= edge_ns AND first_ns < $3
+) AS more FROM edge
+
+-- name: page_newest_first
+SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+    j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
+    j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM pyledger.journal AS j
+WHERE j.shard = $1 AND j.tenant = $2 AND j.recorded_ns >= $3 AND j.recorded_ns < $4 AND j.seq <= $5
+    AND j.kind >= 3 AND ($6::uuid IS NULL OR j.debit_account = $6 OR j.credit_account = $6)
+    AND ($7::integer IS NULL OR j.ledger = $7) AND ($8::text IS NULL OR j.reference = $8)
+ORDER BY j.recorded_ns DESC LIMIT $9
+
+-- name: page_oldest_first
+SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+    j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
+    j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM pyledger.journal AS j
+WHERE j.shard = $1 AND j.tenant = $2 AND j.recorded_ns >= $3 AND j.recorded_ns < $4 AND j.seq <= $5
+    AND j.kind >= 3 AND ($6::uuid IS NULL OR j.debit_account = $6 OR j.credit_account = $6)
+    AND ($7::integer IS NULL OR j.ledger = $7) AND ($8::text IS NULL OR j.reference = $8)
+ORDER BY j.recorded_ns LIMIT $9

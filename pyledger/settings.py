@@ -79,9 +79,7 @@ class Settings:
         65_536, "rows that wait for a batch; beyond it 503: eight batches, tens of ms", low=8_190, high=1_048_576
     )
     ledgers_max: int = _setting(10_000, "ledgers in memory; a new one beyond it is refused", low=1, high=1_000_000)
-    accounts_max: int = _setting(
-        10_000_000, "accounts in memory, 200 bytes each: 2 GB", low=1, high=1_000_000_000
-    )
+    accounts_max: int = _setting(10_000_000, "accounts in memory, 200 bytes each: 2 GB", low=1, high=1_000_000_000)
     holds_max: int = _setting(2_000_000, "open holds in memory, 200 bytes each: 400 MB", low=1, high=100_000_000)
     window_ids: int = _setting(
         2_000_000, "recent ids in memory, 40 bytes each: 80 MB; older ones are looked up", low=8_190, high=100_000_000
@@ -105,7 +103,10 @@ class Settings:
 
     checkpoint_interval_s: int = _setting(60, "a restart replays at most what came since", low=1, high=86_400)
     checkpoint_rows: int = _setting(
-        1_000_000, "journal rows after which a checkpoint does not wait: a second of replay", low=1_000, high=100_000_000
+        1_000_000,
+        "journal rows after which a checkpoint does not wait: a second of replay",
+        low=1_000,
+        high=100_000_000,
     )
     lease_ms: int = _setting(
         5_000, "silence after which a standby takes over: five missed beats", low=2_000, high=600_000

@@ -91,7 +91,7 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
     started: list[ServerProcess] = []
 
     def start(
-        on: Database, *, ready: bool = True, arguments: tuple[str, ...] = ("--dev", "--port", "0"), **settings: Any
+        on: Database, *, ready: bool = True, arguments: tuple[str, ...] = ("--dev",), **settings: Any
     ) -> ServerProcess:
         urls = {"database_url": on.server_dsn, "owner_url": on.owner_dsn}
         log_file = tmp_path / f"server-{len(started)}.log"

@@ -87,4 +87,3 @@ class Place:
     def dsn(self, role: str, database: str = DATABASE_NAME) -> str:
         """How to connect to it as a role."""
         return f"postgresql://{role}@/{database}?host={quote(str(self.socket_dir))}&port={SOCKET_PORT}"
-

@@ -10,7 +10,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,12 +18,15 @@ from pyledger.embedded.nouns import ORPHANS_TIMEOUT_S, POLL_S, STOP_TIMEOUT_S, E
 
 def postmaster_id(cluster_dir: Path) -> int | None:
     """The live postmaster of a directory, or None."""
-    lines = read_postmaster_file(cluster_dir)
+    process_id = _named_postmaster(cluster_dir)
+    return process_id if process_id is not None and _works_on(process_id, cluster_dir) else None
+
+
+def _named_postmaster(cluster_dir: Path) -> int | None:
     try:
-        process_id = abs(int(lines[0]))
+        return abs(int(read_postmaster_file(cluster_dir)[0]))
     except (IndexError, ValueError):
         return None
-    return process_id if _works_on(process_id, cluster_dir) else None
 
 
 def postmaster_is_ready(cluster_dir: Path, process_id: int) -> bool:
@@ -43,17 +45,15 @@ def read_postmaster_file(cluster_dir: Path) -> list[str]:
 
 def processes_on(cluster_dir: Path) -> list[int]:
     """Every process that works in the directory. Empty where the kernel has no /proc to ask."""
-    found = []
-    if sys.platform == "linux":
-        for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != os.getpid() and _works_on(int(name), cluster_dir):
-                found.append(int(name))
-    return found
+    if not os.path.isdir("/proc/self"):
+        return []
+    processes = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+    return [process_id for process_id in processes if _works_on(process_id, cluster_dir)]
 
 
 def _works_on(process_id: int, cluster_dir: Path) -> bool:
     real = os.path.realpath(cluster_dir)
-    if sys.platform == "linux":
+    if os.path.isdir("/proc/self"):
         # Every process of PostgreSQL has its data directory as its working directory.
         try:
             return os.readlink(f"/proc/{process_id}/cwd") == real and not _is_zombie(process_id)
@@ -66,8 +66,12 @@ def _works_on(process_id: int, cluster_dir: Path) -> bool:
 
 
 def _is_zombie(process_id: int) -> bool:
-    with open(f"/proc/{process_id}/stat", encoding="ascii", errors="replace") as file:
-        return file.read().rpartition(")")[2].split()[0] == "Z"
+    """Dead, but its parent has not asked how it ended. PostgreSQL takes such a postmaster for a live one."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return "(postgres)" in status and status.rpartition(")")[2].split()[0] == "Z"
 
 
 async def stop_orphans(cluster_dir: Path) -> bool:
@@ -75,15 +79,23 @@ async def stop_orphans(cluster_dir: Path) -> bool:
     process_id = postmaster_id(cluster_dir)
     if process_id is not None:
         await _end(process_id, cluster_dir)
-    left = processes_on(cluster_dir)
+    left = _left_over(cluster_dir)
     deadline = time.monotonic() + ORPHANS_TIMEOUT_S
     there_were_any = process_id is not None or bool(left)
     while left:
         if time.monotonic() > deadline:
+            if all(map(_is_zombie, left)):
+                raise EmbeddedError(f"process 1 does not reap the dead PostgreSQL {left}; a container needs an init")
             raise EmbeddedError(f"processes {left} of an earlier PostgreSQL still work on {cluster_dir}")
         await asyncio.sleep(POLL_S)
-        left = processes_on(cluster_dir)
+        left = _left_over(cluster_dir)
     return there_were_any
+
+
+def _left_over(cluster_dir: Path) -> list[int]:
+    left = processes_on(cluster_dir)
+    named = _named_postmaster(cluster_dir)
+    return [*left, named] if named is not None and _is_zombie(named) else left
 
 
 async def _end(process_id: int, cluster_dir: Path) -> None:

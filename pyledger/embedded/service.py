@@ -19,10 +19,12 @@ from typing import Any, Final
 
 import asyncpg
 
+from pyledger import sql
 from pyledger.embedded import owner, processes, sizing
 from pyledger.embedded.binaries import find_binaries, reachable
 from pyledger.embedded.cluster import Cluster
 from pyledger.embedded.nouns import (
+    LOCK_WAIT_S,
     OWNER_ROLE,
     POLL_S,
     RESTART_BACKOFF_FIRST_S,
@@ -33,7 +35,6 @@ from pyledger.embedded.nouns import (
     EmbeddedError,
     Place,
 )
-from pyledger import sql
 from pyledger.settings import Settings
 
 log = logging.getLogger("pyledger.embedded")
@@ -139,7 +140,7 @@ class EmbeddedPostgres:
                 await processes.stop_orphans(cluster.directory)
                 await cluster.start()
             except (EmbeddedError, OSError) as error:
-                log.error("PostgreSQL does not start, trying again: %s", error)  # noqa: TRY400
+                log.error("PostgreSQL does not start, trying again: %s", error)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, RESTART_BACKOFF_MAX_S)
             else:
@@ -203,7 +204,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Connectable]:
 
 async def _running_soon(settings: Settings) -> Connectable | None:
     """A server that is just starting holds the lock before PostgreSQL is ready."""
-    deadline = time.monotonic() + owner.LOCK_WAIT_S
+    deadline = time.monotonic() + LOCK_WAIT_S
     place = Place(settings.data_dir, 0)
     while True:
         running = find_running(settings)

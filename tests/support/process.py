@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
-import re
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,7 +18,13 @@ from typing import Final
 
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 60.0
-_URL: Final = re.compile(r"https?://(?:127\.0\.0\.1|localhost|\[::1\]):\d+")
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def environment(**settings: object) -> dict[str, str]:
@@ -27,11 +35,11 @@ def environment(**settings: object) -> dict[str, str]:
 
 @dataclass(slots=True)
 class ServerProcess:
-    """`pyledger serve` in a process of its own. `start` returns once it prints its URL."""
+    """`pyledger serve` in a process of its own, on a port that was free just now."""
 
     settings: dict[str, object]
     log_file: Path
-    arguments: tuple[str, ...] = ("--dev", "--port", "0")
+    arguments: tuple[str, ...] = ("--dev",)
     url: str = field(default="", init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -42,9 +50,12 @@ class ServerProcess:
         return self.process.pid
 
     def start(self, *, ready: bool = True) -> ServerProcess:
-        """Start it and wait for its URL; and, unless told otherwise, until it owns the head."""
+        """Start it and wait until it owns the head, or with `ready=False` only until it answers."""
+        port = int(self.settings.get("port") or free_port())
+        self.settings = {**self.settings, "port": port}
+        scheme = "https" if self.settings.get("tls_cert") else "http"
+        self.url = f"{scheme}://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
-            offset = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pyledger.cli", "serve", *self.arguments],
                 stdin=subprocess.DEVNULL,
@@ -54,26 +65,22 @@ class ServerProcess:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not (found := _URL.search(self.log(offset))):
-            self._wait_a_little(deadline)
-        self.url = found[0]
-        while ready and not self.is_ready():
+        while not self.answers("/readyz" if ready else "/healthz"):
             self._wait_a_little(deadline)
         return self
 
-    def is_ready(self) -> bool:
-        """Whether `/readyz` says yes."""
+    def answers(self, path: str) -> bool:
+        """Whether it says 200 there."""
+        context = ssl._create_unverified_context() if self.url.startswith("https") else None
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as reply:
-                return reply.status == 200
-        except (urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=5, context=context) as reply:
+                return bool(reply.status == 200)
+        except (urllib.error.URLError, OSError, http.client.HTTPException):
             return False
 
-    def log(self, offset: int = 0) -> str:
+    def log(self) -> str:
         """What it has said."""
-        with self.log_file.open("rb") as file:
-            file.seek(offset)
-            return file.read().decode("utf-8", "replace")
+        return self.log_file.read_text("utf-8", "replace")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal it and wait for its end; its exit code."""

@@ -1,0 +1,308 @@
+"""The command line: `pyledger serve | check | key | demo | info | migrate`.
+
+Guards: each error is one clear line on stderr; the exit code says what kind it was (0 done, 1 something is
+wrong with the books or the command failed, 2 refused before anything was done, 3 fenced, 4 halted); what
+a program would read comes as JSON on stdout with `--json`, and nothing else does. Rooms are imported by
+the command that needs them, so that `pyledger --help` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pyledger
+from pyledger.settings import BadSetting, Settings
+
+if TYPE_CHECKING:
+    import asyncpg
+    from rich.table import Table
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_REFUSED: Final = 2
+EXIT_INTERRUPTED: Final = 130
+"""128 and the number of SIGINT, as shells say it."""
+
+CONNECT_TIMEOUT_S: Final = 10
+DAY_S: Final = 86_400
+EXPIRY_DAYS_MAX: Final = 36_500
+
+OVERRIDES: Final = ("host", "port", "dev", "data_dir", "database_url", "owner_url", "log_level")
+"""Settings that have an option of the same name."""
+
+
+class Failed(Exception):
+    """The command could not do what it was asked. `str()` is one clear line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the command line in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadSetting(f"{message}; see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        asked = _parser().parse_args(arguments)
+        code = asked.run(asked)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read us has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BadSetting as error:
+        return _complain(error, EXIT_REFUSED)
+    except Exception as error:
+        if os.environ.get("PYLEDGER_LOG_LEVEL", "").lower() == "debug":
+            raise
+        return _complain(error, _exit_code(error))
+    return int(code)
+
+
+def _complain(error: Exception, code: int) -> int:
+    line = " ".join(str(error).split()) or type(error).__name__
+    if code == EXIT_FAILED and not isinstance(error, Failed):
+        line = f"{type(error).__name__}: {line} (PYLEDGER_LOG_LEVEL=debug shows where)"
+    sys.stderr.write(f"pyledger: {line}\n")
+    return code
+
+
+def _exit_code(error: Exception) -> int:
+    """Errors that say in their own words why nothing was done are refusals; the rest are failures."""
+    from pyledger.embedded import EmbeddedError
+
+    refusals: tuple[type[Exception], ...] = (EmbeddedError, ConnectionError, TimeoutError, FileNotFoundError)
+    if "asyncpg" in sys.modules:
+        import asyncpg
+
+        refusals += (asyncpg.PostgresError, asyncpg.InterfaceError)
+    if "pyledger.ledger" in sys.modules:
+        from pyledger.ledger import LedgerError
+
+        refusals += (LedgerError,)
+    if "pyledger.identity" in sys.modules:
+        from pyledger.identity import AccessDenied
+
+        refusals += (AccessDenied,)
+    return EXIT_REFUSED if isinstance(error, refusals) else EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pyledger", description="A double-entry ledger over HTTP whose only record is PostgreSQL.")
+    parser.add_argument("--version", action="version", version=f"pyledger {pyledger.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    where = _Parser(add_help=False)
+    where.add_argument("--database-url", metavar="URL", help="PostgreSQL >= 15; without it the embedded one")
+    where.add_argument("--owner-url", metavar="URL", help="the same database as the owner of the schema")
+    where.add_argument("--data-dir", metavar="DIR", help="directory of the embedded PostgreSQL")
+    machine = _Parser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+    serve = commands.add_parser("serve", parents=[where], help="serve HTTP until told to stop")
+    serve.add_argument("--dev", action="store_true", default=None, help="without keys; on loopback only")
+    serve.add_argument("--host", help="address to listen on")
+    serve.add_argument("--port", help="TCP port to listen on")
+    serve.set_defaults(run=_serve)
+
+    check = commands.add_parser("check", parents=[where, machine], help="prove the books, from the first row on")
+    check.set_defaults(run=_check)
+
+    info = commands.add_parser("info", parents=[where, machine], help="versions, settings, where the data is")
+    info.set_defaults(run=_info)
+
+    migrate = commands.add_parser("migrate", parents=[where, machine], help="bring the database's schema up to date")
+    migrate.set_defaults(run=_migrate)
+
+    demo = commands.add_parser("demo", parents=[machine], help="a shop's day, against the running server")
+    demo.add_argument("--url", default=os.environ.get("PYLEDGER_URL", "http://127.0.0.1:8080"), help="of the server")
+    demo.add_argument("--key", default=os.environ.get("PYLEDGER_KEY"), help="API key; none for a server with --dev")
+    demo.set_defaults(run=_demo)
+
+    _add_key_commands(commands, where, machine)
+    return parser
+
+
+def _add_key_commands(commands: Any, where: _Parser, machine: _Parser) -> None:
+    key = commands.add_parser("key", help="make, list and revoke API keys")
+    verbs = key.add_subparsers(required=True, metavar="VERB", parser_class=_Parser)
+    create = verbs.add_parser("create", parents=[where, machine], help="make a key; it is shown once")
+    create.add_argument("--tenant", required=True, help="whose books; made if there is no such tenant")
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--scope", action="append", metavar="SCOPE", help="what it may do; again for more")
+    create.add_argument("--expires-in-days", type=_days, metavar="N", help="when it ends; never, unless told")
+    create.set_defaults(run=_key_create)
+    verbs.add_parser("list", parents=[where, machine], help="all keys, without their secrets").set_defaults(
+        run=_key_list
+    )
+    revoke = verbs.add_parser("revoke", parents=[where, machine], help="end a key for ever")
+    revoke.add_argument("id", help="as `pyledger key list` shows it")
+    revoke.set_defaults(run=_key_revoke)
+
+
+def _days(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= EXPIRY_DAYS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days within 1..{EXPIRY_DAYS_MAX}")
+    return int(text)
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    return Settings.load(overrides={name: getattr(asked, name, None) for name in OVERRIDES})
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    from pyledger.server.main import serve
+
+    return serve(settings)
+
+
+def _check(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    from pyledger.books import check
+
+    return _run(check(settings, as_json=asked.json))
+
+
+def _info(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    from pyledger.info import collect, show
+
+    found = _run(collect(settings))
+    if asked.json:
+        _print_json(found)
+    else:
+        show(found, settings)
+    return EXIT_DONE
+
+
+def _migrate(asked: argparse.Namespace) -> int:
+    version = _run(_migrated(_settings(asked)))
+    if asked.json:
+        _print_json({"schema": version})
+    else:
+        print(f"the schema is at version {version}")
+    return EXIT_DONE
+
+
+async def _migrated(settings: Settings) -> str:
+    from pyledger.embedded import open_database
+    from pyledger.ledger.migrate import upgrade
+
+    async with open_database(settings) as database:
+        return await upgrade(database.owner_dsn)
+
+
+def _demo(asked: argparse.Namespace) -> int:
+    from pyledger.demo import run
+
+    return _run(run(asked.url, asked.key, as_json=asked.json))
+
+
+def _key_create(asked: argparse.Namespace) -> int:
+    import datetime
+
+    expires_at = None
+    if asked.expires_in_days:
+        expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=asked.expires_in_days * DAY_S)
+
+    async def create(connection: asyncpg.Connection[Any]) -> Any:
+        from pyledger.identity import create_key
+
+        return await create_key(connection, asked.tenant, asked.name, asked.scope, expires_at)
+
+    made = _run(_with_owner(_settings(asked), create))
+    if asked.json:
+        _print_json(made)
+    else:
+        # The key alone on stdout, for export PYLEDGER_KEY=$(pyledger key create ...).
+        print(made.key)
+        sys.stderr.write(
+            f"key {made.id} of tenant {made.tenant_name} may: {', '.join(made.scopes)}. It is not shown again.\n"
+        )
+    return EXIT_DONE
+
+
+def _key_list(asked: argparse.Namespace) -> int:
+    async def keys(connection: asyncpg.Connection[Any]) -> Any:
+        from pyledger.identity import list_keys
+
+        return await list_keys(connection)
+
+    rows = _run(_with_owner(_settings(asked), keys))
+    if asked.json:
+        _print_json({"keys": rows})
+        return EXIT_DONE
+    from rich.table import Table
+
+    table = Table("id", "tenant", "name", "scopes", "created", "state", box=None, pad_edge=False)
+    for row in rows:
+        state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
+        created = f"{row.created_at:%Y-%m-%d %H:%M}"
+        table.add_row(row.id, row.tenant_name, row.name, " ".join(row.scopes), created, state)
+    _print_table(table)
+    return EXIT_DONE
+
+
+def _key_revoke(asked: argparse.Namespace) -> int:
+    async def revoke(connection: asyncpg.Connection[Any]) -> Any:
+        from pyledger.identity import revoke_key
+
+        return await revoke_key(connection, asked.id)
+
+    if not _run(_with_owner(_settings(asked), revoke)):
+        raise Failed(f"no key {asked.id} that is not revoked already")
+    if asked.json:
+        _print_json({"id": asked.id, "revoked": True})
+    else:
+        print(f"key {asked.id} is revoked")
+    return EXIT_DONE
+
+
+async def _with_owner(settings: Settings, use: Any) -> Any:
+    """Call `use` with a connection of the schema's owner, to a database that has the schema."""
+    import asyncpg
+
+    from pyledger.embedded import open_database
+
+    async with open_database(settings) as database:
+        if database.embedded:
+            from pyledger.ledger.migrate import upgrade
+
+            await upgrade(database.owner_dsn)
+        connection = await asyncpg.connect(database.owner_dsn, timeout=CONNECT_TIMEOUT_S)
+        try:
+            return await use(connection)
+        finally:
+            await connection.close()
+
+
+def _run(coroutine: Any) -> Any:
+    return asyncio.run(coroutine)
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    print(json.dumps(msgspec.to_builtins(value), indent=2))
+
+
+def _print_table(table: Table) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 1_000)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -88,6 +88,7 @@ class Process:
     def __post_init__(self) -> None:
         settings = self.settings
         self.database: Database | None = None
+        self.ending = asyncio.Event()
         self.store = KeyStore(self._connect_for_keys, settings.key_refresh_s)
         self.dev = DevAccess()
         self.bodies = Bodies(
@@ -116,6 +117,7 @@ class Process:
             loop.add_signal_handler(number, stop.set)
         self.bodies.clock.start()
         serving = self.host.start(self.application)
+        _say(f"pyledger {pyledger.__version__} listens on {_url(self.settings, self.host.port)}")
         living = asyncio.create_task(self._live(), name="pyledger-life")
         told = asyncio.create_task(stop.wait(), name="pyledger-stop")
         telling = asyncio.create_task(self._tell_states(), name="pyledger-states")
@@ -148,16 +150,23 @@ class Process:
                 if self.settings.dev:
                     self.dev.principal = dev_principal(await _dev_tenant(database))
                 self.service.ledger = ledger
-                try:
-                    ended = await ledger.ended()
-                    if ended is not Exit.CLEAN:
-                        log.critical("%s: %s", ledger.state.value, ledger.stats.reason)
-                        await self._drain(ENDED_DRAIN_S)
-                    return int(ended)
-                finally:
-                    await ledger.close()
+                return await self._until_ended(ledger)
             finally:
                 await self.store.close()
+
+    async def _until_ended(self, ledger: Ledger) -> int:
+        """Until the ledger ends by itself or is told to; then close it, once."""
+        ended = asyncio.create_task(ledger.ended(), name="pyledger-ended")
+        told = asyncio.create_task(self.ending.wait(), name="pyledger-ending")
+        try:
+            await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not told.done():
+                # Fenced or halted: those who wait were told that their outcome is unknown.
+                await self._drain(ENDED_DRAIN_S)
+        finally:
+            told.cancel()
+            await ledger.close()
+        return int(await ended)
 
     async def _end(self, living: asyncio.Task[int]) -> None:
         """Answer what was taken, then let go of the head."""
@@ -167,9 +176,7 @@ class Process:
         if self.service.ledger is None:
             living.cancel()
         else:
-            await self.service.ledger.close()
-            # What the drain could not wait for was answered by the close; let those answers out.
-            await self._drain(ENDED_DRAIN_S)
+            self.ending.set()
         await asyncio.wait({living})
 
     async def _drain(self, timeout_s: float) -> None:
@@ -217,15 +224,24 @@ async def _dev_tenant(database: Database) -> int:
         await connection.close()
 
 
+def _url(settings: Settings, port: int) -> str:
+    return f"{settings.url.rpartition(':')[0]}:{port}"
+
+
 def _greet(settings: Settings, port: int) -> None:
-    url = settings.url.removesuffix(f":{settings.port}") + f":{port}"
+    url = _url(settings, port)
     key = "" if settings.dev else ' -H "Authorization: Bearer $PYLEDGER_KEY"'
-    lines = [f"pyledger serves on {url}", f"  docs  {url}/docs"]
-    if not settings.dev:
-        lines.append("  key   export PYLEDGER_KEY=$(pyledger key create --tenant demo --name first)")
     body = """'{"id": 1, "asset": "EUR", "exponent": 2}'"""
-    lines.append(f"  try   curl -s {url}/v1/ledgers{key} -H 'Content-Type: application/json' -d {body}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    _say(f"pyledger serves on {url}")
+    _say(f"  docs  {url}/docs")
+    if not settings.dev:
+        _say("  key   pyledger key create --help")
+    _say(f"  try   curl -s {url}/v1/ledgers{key} -H 'Content-Type: application/json' -d {body}")
+
+
+def _say(line: str) -> None:
+    """To the operator, whatever the log level is."""
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 

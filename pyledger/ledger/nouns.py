@@ -60,6 +60,8 @@ RECOVERY_SLICE_ROWS: Final = 65_536
 """Rows that recovery and check hold in memory at once; some 16 MiB."""
 RECOVERY_BATCHES_MAX: Final = 8_192
 """Batches of one such slice, when they are small."""
+FINDINGS_MAX: Final = 100
+"""Findings that one step of `check` names; a database with more has said enough."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of history."""
 

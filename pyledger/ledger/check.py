@@ -1,0 +1,138 @@
+"""Proves the books, from the first row on, without a word from the server that wrote them.
+
+Guarded here: what the ledger promises, twice over. PostgreSQL adds up the rows again; and a fresh engine
+replays them, checking every link of the chain, every Merkle root and every balance that a reply showed.
+All of it sees one snapshot, so a server may go on meanwhile.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from pyledger import sql
+from pyledger._rust import Corrupt, Engine
+from pyledger.ledger.nouns import FINDINGS_MAX, StartupRefused, first_line
+from pyledger.ledger.recovery import Batch, journal_slice, next_slice
+from pyledger.ledger.store import CONNECTION_ERRORS, connect
+
+_QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
+_WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")
+_AS_OF_CHECKPOINT: Final = ("accounts", "balances", "holds")
+_PAGE_ACCOUNTS: Final = 65_536
+
+NewEngine = Callable[[], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a step is; `done` equals `total` once at its end."""
+
+    step: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be: which check found it, where, and what."""
+
+    step: str
+    place: str
+    wrong: str
+
+
+Report = Progress | Finding
+
+
+async def check(url: str, shard: int, new_engine: NewEngine) -> AsyncIterator[Report]:
+    """Check one shard and yield what is found as it is found; no `Finding` means that the books are right.
+
+    Needs a role that may read everything. At most `FINDINGS_MAX` findings a step. Raises `StartupRefused`
+    if the database cannot be read, or has no such shard."""
+    try:
+        connection = await connect(url, f"pyledger check {shard}", {"work_mem": "128MB"})
+        try:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                async for report in _check(connection, shard, new_engine):
+                    yield report
+        finally:
+            connection.terminate()
+    except CONNECTION_ERRORS as error:
+        raise StartupRefused(f"cannot check the database: {first_line(error)}") from error
+
+
+async def _check(connection: asyncpg.Connection, shard: int, new_engine: NewEngine) -> AsyncIterator[Report]:
+    extent = await connection.fetchrow(_QUERIES["extent"], shard)
+    if extent is None:
+        raise StartupRefused(f"the database has no shard {shard}")
+    steps = len(_WHOLE) + len(_AS_OF_CHECKPOINT)
+    for done, step in enumerate(_WHOLE + _AS_OF_CHECKPOINT):
+        yield Progress("books", done, steps)
+        arguments = (extent["checkpoint_seq"],) if step in _AS_OF_CHECKPOINT else ()
+        for row in await connection.fetch(_QUERIES[step], shard, FINDINGS_MAX, *arguments):
+            yield Finding(step, row["place"], row["wrong"])
+    yield Progress("books", steps, steps)
+    if extent["rows"] != extent["journal_rows"]:
+        wrong = f"the batches have {extent['rows']} rows, the journal has {extent['journal_rows']}"
+        yield Finding("rows", f"journal of shard {shard}", wrong)
+    replay = _Replay(connection, shard, new_engine(), extent)
+    async for report in replay.run():
+        yield report
+
+
+class _Replay:
+    """The second opinion: an engine that starts from nothing and believes no row."""
+
+    def __init__(self, connection: asyncpg.Connection, shard: int, engine: Engine, extent: asyncpg.Record) -> None:
+        self._connection, self._shard, self._engine, self._extent = connection, shard, engine, extent
+
+    async def run(self) -> AsyncIterator[Report]:
+        engine, rows, whole = self._engine, 0, True
+        seq = 0
+        while batches := self._up_to_checkpoint(await next_slice(self._connection, self._shard, seq), seq):
+            yield Progress("replay", rows, self._extent["rows"])
+            async for finding in self._rows(batches):
+                yield finding
+            stream = await journal_slice(self._connection, self._shard, batches)
+            if whole:
+                try:
+                    engine.replay(stream, batches)
+                except Corrupt as corrupt:
+                    # The engine is in no defined state now; the rows of later batches are still counted.
+                    whole = False
+                    yield Finding("chain", f"batches {batches[0][0]} to {batches[-1][0]}", str(corrupt))
+            seq = batches[-1][0]
+            rows += sum(batch[1] for batch in batches)
+            if whole and seq == self._extent["checkpoint_seq"]:
+                async for finding in self._compare_checkpoint():
+                    yield finding
+        if whole and (engine.seq, engine.hash) != (self._extent["head_seq"], self._extent["head_hash"]):
+            yield Finding("chain", f"batch {engine.seq}", "the chain does not end at the head")
+        yield Progress("replay", rows, rows)
+
+    def _up_to_checkpoint(self, batches: list[Batch], after_seq: int) -> list[Batch]:
+        """End a slice at the checkpoint's batch, so that the two can be compared there."""
+        edge = self._extent["checkpoint_seq"]
+        return [batch for batch in batches if batch[0] <= edge] if after_seq < edge else batches
+
+    async def _rows(self, batches: list[Batch]) -> AsyncIterator[Finding]:
+        bounds = (batches[0][0], batches[-1][0], batches[0][2], batches[-1][3])
+        for row in await self._connection.fetch(_QUERIES["batch_rows"], self._shard, FINDINGS_MAX, *bounds):
+            yield Finding("rows", row["place"], row["wrong"])
+
+    async def _compare_checkpoint(self) -> AsyncIterator[Finding]:
+        """The engine's balances against the checkpoint's, in order of creation."""
+        slot, found = 0, 0
+        while page := self._engine.balances(slot, _PAGE_ACCOUNTS):
+            kept: list[Any] = await self._connection.fetch(
+                _QUERIES["balances_by_slot"], self._shard, slot, slot + len(page)
+            )
+            stored = {row["slot"]: (row["tenant"], str(row["id"]), *map(int, row["counters"])) for row in kept}
+            for offset, account in enumerate(page):
+                if stored.get(slot + offset) != account and found < FINDINGS_MAX:
+                    found += 1
+                    place = f"tenant {account[0]}, account {account[1]}"
+                    yield Finding("checkpoint", place, "the checkpoint is not what its rows lead to")
+            slot += len(page)

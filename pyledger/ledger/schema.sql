@@ -1,0 +1,241 @@
+-- The schema as it is, in one file: what the migrations build, held equal to them by a test. Read it to
+-- know the database; the migrations are what is run.
+--
+-- Guarded here: the journal and the batches are only ever added to. The writer's role has no right to
+-- change them, triggers refuse it to whoever has, and there is no default partition where a row with
+-- an impossible time could hide.
+
+-- One row a shard: who owns it, and where its history ends. The compare-and-set of every append.
+CREATE TABLE pyledger.head (
+    shard smallint NOT NULL,
+    epoch bigint NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    last_ns bigint NOT NULL,
+    owner text NOT NULL,
+    beat bigint NOT NULL,
+    CONSTRAINT head_one_a_shard PRIMARY KEY (shard),
+    CONSTRAINT head_shard_not_negative CHECK (shard >= 0),
+    CONSTRAINT head_epoch_not_negative CHECK (epoch >= 0),
+    CONSTRAINT head_seq_not_negative CHECK (seq >= 0),
+    CONSTRAINT head_hash_32_bytes CHECK (octet_length(hash) = 32)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+-- One row a decided command, accepted or declined. Weekly partitions; their indexes are made with them,
+-- because a unique index of the whole table would have to contain the time.
+CREATE TABLE pyledger.journal (
+    shard smallint NOT NULL,
+    seq bigint NOT NULL,
+    recorded_ns bigint NOT NULL,
+    id uuid NOT NULL,
+    tenant integer NOT NULL,
+    kind smallint NOT NULL,
+    status smallint NOT NULL,
+    debit_account uuid,
+    credit_account uuid,
+    amount numeric(39, 0) NOT NULL,
+    target uuid,
+    ledger integer NOT NULL,
+    code integer NOT NULL,
+    flags integer NOT NULL,
+    timeout_s integer NOT NULL,
+    effective_ns bigint,
+    fingerprint bytea NOT NULL,
+    reference text COLLATE "C",
+    metadata text COLLATE "C",
+    debit_after bytea,
+    credit_after bytea,
+    CONSTRAINT journal_kind_known CHECK (kind BETWEEN 1 AND 8),
+    CONSTRAINT journal_amount_not_negative CHECK (amount >= 0)
+) PARTITION BY RANGE (recorded_ns);
+
+-- One row a committed batch: its rows' Merkle root, and the hash that chains it to the one before.
+CREATE TABLE pyledger.batch (
+    shard smallint NOT NULL,
+    seq bigint NOT NULL,
+    epoch bigint NOT NULL,
+    rows integer NOT NULL,
+    first_ns bigint NOT NULL,
+    last_ns bigint NOT NULL,
+    root bytea NOT NULL,
+    hash bytea NOT NULL,
+    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT batch_rows_positive CHECK (rows > 0),
+    CONSTRAINT batch_times_in_order CHECK (first_ns <= last_ns)
+) PARTITION BY RANGE (first_ns);
+
+-- The state as of one batch, written off the money path; recovery replays the journal after it.
+CREATE TABLE pyledger.checkpoint (
+    shard smallint NOT NULL,
+    epoch bigint NOT NULL,
+    seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    last_ns bigint NOT NULL,
+    ledgers bigint NOT NULL,
+    accounts bigint NOT NULL,
+    holds bigint NOT NULL,
+    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT checkpoint_one_a_shard PRIMARY KEY (shard),
+    CONSTRAINT checkpoint_hash_32_bytes CHECK (octet_length(hash) = 32)
+);
+
+CREATE TABLE pyledger.ledger (
+    shard smallint NOT NULL,
+    tenant integer NOT NULL,
+    number integer NOT NULL,
+    asset text COLLATE "C" NOT NULL,
+    exponent integer NOT NULL,
+    created_ns bigint NOT NULL,
+    imported_ns bigint NOT NULL,
+    CONSTRAINT ledger_number_unique PRIMARY KEY (shard, tenant, number)
+);
+
+-- Room on each page lets the balances of a row change without touching its index.
+CREATE TABLE pyledger.account (
+    shard smallint NOT NULL,
+    slot bigint NOT NULL,
+    tenant integer NOT NULL,
+    id uuid NOT NULL,
+    ledger integer NOT NULL,
+    code integer NOT NULL,
+    flags integer NOT NULL,
+    allowance numeric(39, 0),
+    debits_pending numeric(39, 0) NOT NULL,
+    debits_posted numeric(39, 0) NOT NULL,
+    credits_pending numeric(39, 0) NOT NULL,
+    credits_posted numeric(39, 0) NOT NULL,
+    created_ns bigint NOT NULL,
+    effective_ns bigint,
+    CONSTRAINT account_slot_unique PRIMARY KEY (shard, slot)
+) WITH (fillfactor = 70);
+
+CREATE TABLE pyledger.hold (
+    shard smallint NOT NULL,
+    tenant integer NOT NULL,
+    id uuid NOT NULL,
+    debit_account uuid NOT NULL,
+    credit_account uuid NOT NULL,
+    amount numeric(39, 0) NOT NULL,
+    ledger integer NOT NULL,
+    code integer NOT NULL,
+    flags integer NOT NULL,
+    recorded_ns bigint NOT NULL,
+    expires_ns bigint NOT NULL,
+    group_id uuid,
+    CONSTRAINT hold_id_unique PRIMARY KEY (shard, tenant, id)
+);
+
+-- Where a checkpoint lands before one statement merges it. Lost in a crash, as it may be.
+CREATE UNLOGGED TABLE pyledger.ledger_staged (LIKE pyledger.ledger);
+CREATE UNLOGGED TABLE pyledger.account_staged (LIKE pyledger.account);
+CREATE UNLOGGED TABLE pyledger.hold_staged (LIKE pyledger.hold);
+
+CREATE TABLE pyledger.tenant (
+    id integer NOT NULL GENERATED BY DEFAULT AS IDENTITY,
+    name text COLLATE "C" NOT NULL,
+    CONSTRAINT tenant_id_unique PRIMARY KEY (id),
+    CONSTRAINT tenant_name_unique UNIQUE (name),
+    CONSTRAINT tenant_name_length CHECK (octet_length(name) BETWEEN 1 AND 128)
+);
+
+CREATE TABLE pyledger.api_key (
+    id uuid NOT NULL,
+    hash bytea NOT NULL,
+    tenant integer NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    scopes text[] NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    CONSTRAINT api_key_id_unique PRIMARY KEY (id),
+    CONSTRAINT api_key_hash_unique UNIQUE (hash),
+    CONSTRAINT api_key_hash_32_bytes CHECK (octet_length(hash) = 32),
+    CONSTRAINT api_key_tenant_exists FOREIGN KEY (tenant) REFERENCES pyledger.tenant (id)
+);
+
+CREATE FUNCTION pyledger.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION '% of %.% is refused: what is recorded is never rewritten',
+        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+
+-- Row triggers are cloned to every partition; statement triggers are not, and are made with each.
+CREATE TRIGGER journal_never_changed BEFORE UPDATE OR DELETE ON pyledger.journal
+    FOR EACH ROW EXECUTE FUNCTION pyledger.refuse_change();
+CREATE TRIGGER journal_never_truncated BEFORE TRUNCATE ON pyledger.journal
+    FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change();
+CREATE TRIGGER batch_never_changed BEFORE UPDATE OR DELETE ON pyledger.batch
+    FOR EACH ROW EXECUTE FUNCTION pyledger.refuse_change();
+CREATE TRIGGER batch_never_truncated BEFORE TRUNCATE ON pyledger.batch
+    FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change();
+
+-- Makes the partitions of `weeks` weeks from the one that contains `from_ns`, those that are missing, and
+-- returns the nanosecond where they end. A table is made apart and then attached, because that takes no
+-- lock that an append would wait for.
+CREATE FUNCTION pyledger.make_partitions(from_ns bigint, weeks integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    week_ns CONSTANT bigint := 604800000000000;
+    monday_ns CONSTANT bigint := 345600000000000;
+    start_ns bigint;
+    day text;
+BEGIN
+    IF from_ns < monday_ns OR weeks NOT BETWEEN 1 AND 60 THEN
+        RAISE EXCEPTION 'partitions from % for % weeks are refused', from_ns, weeks
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('pyledger.make_partitions', 0));
+    FOR week IN 0 .. weeks - 1 LOOP
+        start_ns := from_ns - (from_ns - monday_ns) % week_ns + week * week_ns;
+        day := to_char(to_timestamp(start_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYYMMDD');
+        IF to_regclass('pyledger.journal_' || day) IS NULL THEN
+            EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL)', 'journal_' || day);
+            EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant)',
+                'journal_' || day || '_id_unique', 'journal_' || day);
+            EXECUTE format('CREATE INDEX %I ON pyledger.%I USING brin (recorded_ns)',
+                'journal_' || day || '_recorded', 'journal_' || day);
+            EXECUTE format('CREATE INDEX %I ON pyledger.%I (target, tenant) WHERE target IS NOT NULL',
+                'journal_' || day || '_target', 'journal_' || day);
+            EXECUTE format('CREATE TRIGGER journal_never_truncated BEFORE TRUNCATE ON pyledger.%I '
+                'FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change()', 'journal_' || day);
+            EXECUTE format('ALTER TABLE pyledger.journal ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
+                'journal_' || day, start_ns, start_ns + week_ns);
+        END IF;
+        IF to_regclass('pyledger.batch_' || day) IS NULL THEN
+            EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.batch INCLUDING ALL)', 'batch_' || day);
+            EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (shard, seq)',
+                'batch_' || day || '_seq_unique', 'batch_' || day);
+            EXECUTE format('CREATE INDEX %I ON pyledger.%I (shard, first_ns)',
+                'batch_' || day || '_first', 'batch_' || day);
+            EXECUTE format('CREATE TRIGGER batch_never_truncated BEFORE TRUNCATE ON pyledger.%I '
+                'FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change()', 'batch_' || day);
+            EXECUTE format('ALTER TABLE pyledger.batch ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
+                'batch_' || day, start_ns, start_ns + week_ns);
+        END IF;
+    END LOOP;
+    RETURN start_ns + week_ns;
+END $$;
+
+-- Gives a new shard its head and its empty checkpoint, at the genesis of the chain.
+CREATE FUNCTION pyledger.open_shard(new_shard smallint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO pyledger.head VALUES (new_shard, 0, 0, decode(repeat('00', 32), 'hex'), 0, '', 0)
+        ON CONFLICT DO NOTHING;
+    INSERT INTO pyledger.checkpoint VALUES (new_shard, 0, 0, decode(repeat('00', 32), 'hex'), 0, 0, 0, 0)
+        ON CONFLICT DO NOTHING;
+$$;
+
+REVOKE ALL ON FUNCTION pyledger.make_partitions FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.open_shard FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.refuse_change FROM PUBLIC;
+GRANT USAGE ON SCHEMA pyledger TO pyledger_writer, pyledger_reader;
+GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.open_shard TO pyledger_writer;
+GRANT SELECT ON pyledger.head, pyledger.journal, pyledger.batch, pyledger.checkpoint, pyledger.ledger,
+    pyledger.account, pyledger.hold, pyledger.tenant TO pyledger_writer, pyledger_reader;
+GRANT SELECT ON pyledger.api_key TO pyledger_writer;
+GRANT INSERT ON pyledger.journal, pyledger.batch TO pyledger_writer;
+GRANT UPDATE ON pyledger.head, pyledger.checkpoint TO pyledger_writer;
+GRANT INSERT, UPDATE, DELETE ON pyledger.ledger, pyledger.account, pyledger.hold TO pyledger_writer;
+GRANT INSERT, SELECT, TRUNCATE ON pyledger.ledger_staged, pyledger.account_staged, pyledger.hold_staged
+    TO pyledger_writer;

@@ -259,7 +259,7 @@ class Engine:
         """The oldest uncommitted batch is durable. Raises `RuntimeError` if there is none."""
     def undo(self) -> None:
         """Forget every uncommitted batch; the state is to the byte what it was before them."""
-    def set_head(self, seq: int, hash: bytes, last_ns: int) -> None:
+    def set_head(self, seq: int, head_hash: bytes, last_ns: int) -> None:
         """The head that a checkpoint was taken at; after `load`, before `replay`, on a new engine only."""
     def load(self, what: Literal["ledger", "account", "hold"], copy: bytes) -> int:
         """Load one COPY OUT stream of a checkpoint table and return its rows. Raises `Corrupt`.
@@ -280,9 +280,7 @@ class Engine:
         """It is durable. The next one only contains what changed after it."""
     def checkpoint_failed(self, checkpoint: Checkpoint) -> None:
         """It was not stored: the next one contains its changes again."""
-    def account_json(
-        self, tenant: int, id: str, reference: str | None, metadata: str | None
-    ) -> bytes | None:
+    def account_json(self, tenant: int, id: str, reference: str | None, metadata: str | None) -> bytes | None:
         """An account with its balances now, with the texts of its journal row; None if there is none."""
     def ledger_json(self, tenant: int, number: int, metadata: str | None) -> bytes | None:
         """A ledger, with the metadata of its journal row; None if there is none."""

@@ -80,8 +80,10 @@ mod tests {
     #[test]
     fn a_known_hash() {
         let link = Link { seq: 7, rows: 2, first_ns: 1_000, last_ns: 1_001, root: [0xab; 32] };
-        let expected = "0b505a5377c53c14c9b5839712c743c0fe22016ba668b0d18afd7d2c3ac4cc15";
-        let shown: String = hash(&[0x11; 32], 3, &link).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(shown, expected);
+        let expected: Hash = [
+            0x0b, 0x50, 0x5a, 0x53, 0x77, 0xc5, 0x3c, 0x14, 0xc9, 0xb5, 0x83, 0x97, 0x12, 0xc7, 0x43, 0xc0,
+            0xfe, 0x22, 0x01, 0x6b, 0xa6, 0x68, 0xb0, 0xd1, 0x8a, 0xfd, 0x7d, 0x2c, 0x3a, 0xc4, 0xcc, 0x15,
+        ];
+        assert_eq!(hash(&[0x11; 32], 3, &link), expected);
     }
 }

@@ -70,7 +70,10 @@ fn batch(random: &mut Random, count: u64) -> (Vec<Row>, Vec<u8>) {
     (rows, text)
 }
 
-fn read(copy: &[u8]) -> Result<(Vec<Stored>, Vec<merkle::Hash>, Vec<u8>), pyledger_core::Corrupt> {
+/// Rows, their hashes and their texts.
+type Read = (Vec<Stored>, Vec<merkle::Hash>, Vec<u8>);
+
+fn read(copy: &[u8]) -> Result<Read, pyledger_core::Corrupt> {
     let (mut stored, mut leaves, mut text) = (Vec::new(), Vec::new(), Vec::new());
     let mut rows = Rows::new(copy)?;
     while let Some((one, leaf)) = rows.next(&mut text)? {
@@ -186,7 +189,9 @@ fn changed_bytes_never_panic() {
         let changed = random.mutated(&copy);
         if let Ok((stored, _, text)) = read(&changed) {
             let mut again = HEADER.to_vec();
-            stored.iter().for_each(|one| journal::encode(one.shard, one.seq, &one.row, &text, &mut again));
+            for one in &stored {
+                journal::encode(one.shard, one.seq, &one.row, &text, &mut again);
+            }
             again.extend_from_slice(&TRAILER);
             assert_eq!(again, changed);
         }

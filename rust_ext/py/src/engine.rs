@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyledger_core::chain::{Head, Link};
+use pyledger_core::engine::NOW_NS_MAX;
 use pyledger_core::json::canonical_metadata;
 use pyledger_core::merkle::Hash;
 use pyledger_core::nouns::Counters;
@@ -21,6 +22,9 @@ use crate::checkpoint::Checkpoint;
 use crate::commands::{Commands, tenant as tenant_of};
 use crate::errors;
 use crate::gil::{released, released_for_bytes};
+
+/// Any limit of an engine; its slots are numbers of 32 bits.
+const LIMIT_MAX: usize = 1_000_000_000;
 
 /// A row of the table `batch`: seq, rows, `first_ns`, `last_ns`, root, hash.
 type BatchRow = (u64, u32, u64, u64, PyBackedBytes, PyBackedBytes);
@@ -75,6 +79,10 @@ impl Engine {
     ) -> PyResult<Self> {
         let shard = u16::try_from(shard).ok().filter(|number| i16::try_from(*number).is_ok());
         let shard = shard.ok_or_else(|| PyValueError::new_err("a shard is a number from 0 to 32767"))?;
+        let bounded = |limit: usize| limit <= LIMIT_MAX;
+        if ![ledgers_max, accounts_max, holds_max, window_ids].into_iter().all(bounded) {
+            return Err(PyValueError::new_err("a limit of an engine is a number from 0 to 1000000000"));
+        }
         let limits = Limits { ledgers_max, accounts_max, holds_max, window_ids };
         let core = pyledger_core::Engine::new(limits, seed);
         Ok(Engine { core, shard, head: Head::GENESIS, uncommitted: VecDeque::new() })
@@ -158,6 +166,9 @@ impl Engine {
         old: Vec<PyBackedBytes>,
     ) -> PyResult<Applied> {
         let py = slf.py();
+        if now_ns > NOW_NS_MAX {
+            return Err(PyValueError::new_err("the clock is beyond the year 2194"));
+        }
         let mut engine = slf.try_borrow_mut()?;
         let Engine { core, shard, head: committed, uncommitted } = &mut *engine;
         let previous = uncommitted.back().map_or(*committed, |last| last.head);
@@ -196,11 +207,11 @@ impl Engine {
     }
 
     /// The head that a checkpoint was taken at.
-    fn set_head(&mut self, seq: u64, hash: &[u8], last_ns: u64) -> PyResult<()> {
+    fn set_head(&mut self, seq: u64, head_hash: &[u8], last_ns: u64) -> PyResult<()> {
         if self.head != Head::GENESIS || !self.uncommitted.is_empty() {
             return Err(PyRuntimeError::new_err("only a new engine can be given a head"));
         }
-        let head = Head { seq, hash: self::hash(hash)?, last_ns };
+        let head = Head { seq, hash: hash(head_hash)?, last_ns };
         self.core.restore_done(last_ns).map_err(errors::corrupt)?;
         self.head = head;
         Ok(())

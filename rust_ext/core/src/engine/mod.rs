@@ -41,7 +41,7 @@ use old::OldRows;
 use window::Window;
 
 /// The latest clock that leaves room for any timeout in the 63 bits of a stored time: in the year 2194.
-const NOW_NS_MAX: u64 = i64::MAX as u64 - (crate::nouns::TIMEOUT_S_MAX as u64 + 1) * 1_000_000_000;
+pub const NOW_NS_MAX: u64 = i64::MAX as u64 - (crate::nouns::TIMEOUT_S_MAX as u64 + 1) * 1_000_000_000;
 
 /// Every ledger, account and open hold of one shard, and a window of recent ids.
 #[derive(Debug)]

@@ -34,8 +34,8 @@ SignedDigits = Annotated[
 AmountIn = Annotated[
     str | int,
     Meta(
-        description="A whole number of minor units from 0 to 2^128 - 2: a string of digits, or an integer "
-        "where your JSON writer keeps it exact.",
+        description="A whole number of minor units: a string of digits from 0 to 2^128 - 2, or an integer up "
+        "to 2^53 - 1, which every JSON writer keeps exact.",
         examples=["1250"],
     ),
 ]

@@ -1,0 +1,71 @@
+"""CPU seconds of processes, read from /proc; None where there is none, as on macOS.
+
+Guarded here: PostgreSQL's account includes backends that have ended meanwhile, and the server's does not
+include the PostgreSQL that it started.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+def _stat(process_id: int) -> list[str] | None:
+    """The fields of /proc/PID/stat after the name, which may contain anything: state first, then parent."""
+    try:
+        text = Path(f"/proc/{process_id}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return None
+    return text[text.rindex(")") + 2:].split()
+
+
+def cpu_s(process_id: int) -> float | None:
+    """User and system time of one process, all its threads, without its children."""
+    fields = _stat(process_id)
+    return None if fields is None else (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def tree_cpu_s(process_id: int) -> float | None:
+    """User and system time of a process, of its children that have ended, and of those that live."""
+    if _stat(process_id) is None:
+        return None
+    children: dict[int, list[int]] = {}
+    stats: dict[int, list[str]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
+            stats[int(entry.name)] = fields
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    ticks, waiting = 0, [process_id]
+    while waiting:
+        each = waiting.pop()
+        if each in stats:
+            ticks += sum(int(field) for field in stats[each][11:15])
+        waiting += children.get(each, ())
+    return ticks / _TICKS_PER_S
+
+
+def resident_bytes(process_id: int) -> int | None:
+    """Memory of a process that is in RAM."""
+    try:
+        pages = Path(f"/proc/{process_id}/statm").read_text("ascii").split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def machine() -> dict[str, str | int | float]:
+    """What the numbers were measured on."""
+    system = os.uname()
+    model, memory = "unknown", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    except OSError:
+        pass
+    return {"cpu": model, "cores": os.cpu_count() or 0, "memory_gb": round(memory / 1e9, 1),
+            "system": f"{system.sysname} {system.release}", "architecture": system.machine}

@@ -1,0 +1,101 @@
+-- What the benchmarks ask PostgreSQL: the machine's side of a run, and the proof after it.
+
+-- name: mark
+SELECT last_ns, seq FROM pyledger.head WHERE shard = 0;
+
+-- name: journal_bytes
+SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('pyledger.journal');
+
+-- name: wal_bytes
+SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint;
+
+-- name: configuration
+SELECT name, setting || coalesce(unit, '') AS value FROM pg_settings
+WHERE name IN ('server_version', 'fsync', 'full_page_writes', 'synchronous_commit', 'data_checksums',
+    'shared_buffers', 'min_wal_size', 'max_wal_size', 'wal_compression', 'wal_buffers',
+    'checkpoint_timeout', 'checkpoint_completion_target', 'wal_sync_method')
+ORDER BY name;
+
+-- name: data_directory
+SELECT current_setting('data_directory');
+
+-- name: tenant_of_ledger
+SELECT tenant FROM pyledger.journal WHERE kind = 1 AND status = 0 AND ledger = $1 AND recorded_ns > $2;
+
+-- name: open_timeouts
+SELECT count(*) FROM pyledger.journal hold
+WHERE hold.tenant = $1 AND hold.ledger = $2 AND hold.recorded_ns > $3
+    AND hold.kind = 4 AND hold.status = 0 AND hold.timeout_s > 0
+    AND NOT EXISTS (
+        SELECT FROM pyledger.journal done
+        WHERE done.target = hold.id AND done.tenant = hold.tenant AND done.status = 0
+            AND done.recorded_ns > hold.recorded_ns AND done.kind IN (5, 6, 8));
+
+-- name: prepare_proof
+CREATE TEMP TABLE IF NOT EXISTS acknowledged (id uuid NOT NULL, accepted boolean NOT NULL);
+CREATE TEMP TABLE IF NOT EXISTS served (
+    account uuid NOT NULL,
+    debits_pending numeric NOT NULL,
+    debits_posted numeric NOT NULL,
+    credits_pending numeric NOT NULL,
+    credits_posted numeric NOT NULL);
+TRUNCATE acknowledged, served;
+SET work_mem = '256MB';
+
+-- name: analyze_proof
+ANALYZE acknowledged;
+ANALYZE served;
+
+-- name: stored_once
+SELECT count(*) AS acknowledged,
+    count(*) FILTER (WHERE stored = 0) AS lost,
+    count(*) FILTER (WHERE stored > 1) AS stored_twice,
+    count(*) FILTER (WHERE stored = 1 AND NOT same) AS other_outcome,
+    count(*) FILTER (WHERE both) AS answered_twice
+FROM (
+    SELECT answered.id, count(stored.id) AS stored,
+        bool_or(answered.accepted) <> bool_and(answered.accepted) AS both,
+        bool_and((stored.status = 0) = answered.accepted) AS same
+    FROM acknowledged answered
+    LEFT JOIN pyledger.journal stored
+        ON stored.id = answered.id AND stored.tenant = $1 AND stored.recorded_ns > $2
+    GROUP BY answered.id) AS each_id;
+
+-- name: stored_rows
+SELECT count(*) FROM pyledger.journal
+WHERE tenant = $1 AND recorded_ns > $2 AND kind <> 8 AND kind >= $3;
+
+-- name: unequal_balances
+WITH moves AS (
+    SELECT change.debit_account, change.credit_account,
+        CASE WHEN change.kind IN (3, 5, 7) THEN change.amount ELSE 0 END AS posted,
+        CASE WHEN change.kind = 4 THEN change.amount
+            WHEN change.kind IN (5, 6, 8) THEN -hold.amount ELSE 0 END AS pending
+    FROM pyledger.journal change
+    LEFT JOIN pyledger.journal hold
+        ON change.kind IN (5, 6, 8) AND hold.id = change.target AND hold.tenant = change.tenant
+            AND hold.kind = 4 AND hold.recorded_ns > $3
+    WHERE change.tenant = $1 AND change.ledger = $2 AND change.recorded_ns > $3
+        AND change.status = 0 AND change.kind >= 3
+), by_debit AS (
+    SELECT debit_account AS account, sum(posted) AS posted, sum(pending) AS pending FROM moves GROUP BY 1
+), by_credit AS (
+    SELECT credit_account AS account, sum(posted) AS posted, sum(pending) AS pending FROM moves GROUP BY 1
+)
+SELECT count(*) FILTER (WHERE served.account IS NULL) AS not_served,
+    count(*) FILTER (WHERE served.debits_posted IS DISTINCT FROM coalesce(by_debit.posted, 0)
+        OR served.debits_pending IS DISTINCT FROM coalesce(by_debit.pending, 0)
+        OR served.credits_posted IS DISTINCT FROM coalesce(by_credit.posted, 0)
+        OR served.credits_pending IS DISTINCT FROM coalesce(by_credit.pending, 0)) AS unequal
+FROM by_debit
+FULL JOIN by_credit USING (account)
+FULL JOIN served USING (account);
+
+-- name: trial_balance
+SELECT count(*) AS accounts, coalesce(sum(debits_posted), 0) AS debits_posted,
+    coalesce(sum(credits_posted), 0) AS credits_posted, coalesce(sum(debits_pending), 0) AS debits_pending,
+    coalesce(sum(credits_pending), 0) AS credits_pending
+FROM served;
+
+-- name: ids_twice
+SELECT count(*) FROM (SELECT FROM pyledger.journal GROUP BY tenant, id HAVING count(*) > 1) AS twice;

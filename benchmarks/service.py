@@ -1,0 +1,210 @@
+"""The server under test: a real `pyledger serve` with its own PostgreSQL, or one that a URL names.
+
+Guarded here: the server is started by its public command line, with access on, a data directory of its own
+on a real disk, and nothing set that production would not set; and it is stopped whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from benchmarks.bodies import Envelope
+from benchmarks.processes import cpu_s, tree_cpu_s
+from benchmarks.proof import QUERIES
+from benchmarks.wire import Caller
+
+START_TIMEOUT_S: Final = 120.0
+STOP_TIMEOUT_S: Final = 120.0
+WAL_PREMAKE_S: Final = 60.0
+"""A server that has run for a day has written all of its WAL files once; a new one is given this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The machine's side of a run at one moment."""
+
+    server_cpu_s: float | None
+    postgres_cpu_s: float | None
+    wal_bytes: int
+    journal_bytes: int
+
+
+@dataclass(slots=True)
+class Service:
+    """A server that answers: where it is, as whom to ask it, and how to look at its database."""
+
+    url: str
+    key: str
+    owner_dsn: str
+    process: subprocess.Popen[bytes] | None = None
+    directory: Path | None = None
+    settings: dict[str, object] = field(default_factory=dict)
+    postgres_id: int | None = None
+    database: Any = None
+
+    @property
+    def envelope(self) -> Envelope:
+        """What goes around a body on its way there."""
+        return Envelope(urlsplit(self.url).netloc, self.key)
+
+    def caller(self) -> Caller:
+        """A connection for setting up and proving."""
+        return Caller(self.url)
+
+    def database_dsn(self, name: str) -> str:
+        """Another database of the same PostgreSQL."""
+        parts = urlsplit(self.owner_dsn)
+        return parts._replace(path=f"/{name}").geturl() if parts.netloc.rstrip("@") != parts.netloc else (
+            f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+
+    async def connect(self) -> None:
+        """Open the connection that looks at the database, and find its processes."""
+        self.database = await asyncpg.connect(self.owner_dsn)
+        directory = Path(await self.database.fetchval(QUERIES["data_directory"]))
+        try:
+            self.postgres_id = int((directory / "postmaster.pid").read_text("ascii").splitlines()[0])
+        except OSError:
+            self.postgres_id = None
+
+    async def read(self) -> Reading:
+        """CPU, WAL and disk as of now."""
+        server = cpu_s(self.process.pid) if self.process is not None else None
+        postgres = tree_cpu_s(self.postgres_id) if self.postgres_id is not None else None
+        return Reading(server, postgres, await self.database.fetchval(QUERIES["wal_bytes"]),
+                       await self.database.fetchval(QUERIES["journal_bytes"]))
+
+    async def mark_ns(self) -> int:
+        """The time of the last committed row."""
+        return int(await self.database.fetchval("SELECT last_ns FROM pyledger.head WHERE shard = 0"))
+
+    async def configuration(self) -> dict[str, str]:
+        """PostgreSQL's settings that a figure depends on."""
+        return {row["name"]: row["value"] for row in await self.database.fetch(QUERIES["configuration"])}
+
+    async def close(self) -> None:
+        """Let go of a server that is not ours; stop and remove one that is."""
+        if self.database is not None:
+            await self.database.close()
+            self.database = None
+        if self.process is not None:
+            await asyncio.to_thread(stop, self.process)
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(settings: dict[str, object]) -> dict[str, str]:
+    """Ours, without what other settings may stand in it."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYLEDGER_")}
+    return inherited | {f"PYLEDGER_{name.upper()}": str(value) for name, value in settings.items()}
+
+
+def stop(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    """Stop a process of ours and wait for its end."""
+    if process.poll() is None:
+        process.send_signal(number)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def command(*arguments: str) -> list[str]:
+    """The public command line, of the Python that runs us."""
+    return [sys.executable, "-m", "pyledger.cli", *arguments]
+
+
+async def start(directory: Path, **settings: object) -> Service:
+    """Start a server in this directory, wait until it serves, and make a key for it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    settings = {"data_dir": directory / "data", "port": port, "log_level": "warning", **settings}
+    service = Service(f"http://127.0.0.1:{port}", "", "", directory=directory, settings=settings)
+    launch(service)
+    try:
+        await ready(service)
+        service.key = await asyncio.to_thread(_make_key, settings)
+        service.owner_dsn = _owner_dsn(settings)
+        await service.connect()
+        await _premake_wal(service)
+    except BaseException:
+        await service.close()
+        raise
+    return service
+
+
+def launch(service: Service) -> None:
+    """Start the server's process."""
+    assert service.directory is not None
+    with (service.directory / "server.log").open("ab") as log:
+        service.process = subprocess.Popen(
+            command("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=environment(service.settings), start_new_session=True)
+
+
+async def ready(service: Service) -> float:
+    """Wait until /readyz says yes; returns the seconds that it took."""
+    began, request = time.monotonic(), Envelope("127.0.0.1", "").get("/readyz")
+    assert service.process is not None and service.directory is not None
+    while True:
+        caller = service.caller()
+        try:
+            status, _ = await caller.call(request)
+            if status == 200:
+                return time.monotonic() - began
+        except OSError:
+            pass
+        finally:
+            caller.close()
+        if service.process.poll() is not None or time.monotonic() > began + START_TIMEOUT_S:
+            log = (service.directory / "server.log").read_text("utf-8", "replace")
+            raise RuntimeError(f"the server did not start:\n{log[-2_000:]}")
+        await asyncio.sleep(0.02)
+
+
+def _make_key(settings: dict[str, object]) -> str:
+    """A key that may do everything the workloads do, for a tenant of its own."""
+    made = subprocess.run(
+        command("key", "create", "--tenant", "benchmarks", "--name", "benchmarks", "--json"),
+        env=environment(settings), capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise RuntimeError(f"pyledger key create: {made.stderr.strip() or made.stdout.strip()}")
+    return str(json.loads(made.stdout)["key"])
+
+
+def _owner_dsn(settings: dict[str, object]) -> str:
+    from pyledger.embedded import find_running
+    from pyledger.settings import Settings
+
+    found = find_running(Settings.load(environment(settings)))
+    if found is None:
+        raise RuntimeError("the server runs, but its PostgreSQL is not found")
+    return found.owner_dsn
+
+
+async def _premake_wal(service: Service) -> None:
+    from pyledger.embedded.service import premake_wal
+
+    room = await service.database.fetchval("SELECT setting || unit FROM pg_settings WHERE name = 'min_wal_size'")
+    await premake_wal(service.database, room, WAL_PREMAKE_S)

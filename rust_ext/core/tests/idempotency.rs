@@ -1,0 +1,193 @@
+//! Once: retries get the first outcome, however long ago, and the window never says "new" of an old id.
+
+mod common;
+
+use common::{MS, SECOND, Shard, uuid7};
+use pyledger_core::nouns::{Command, ID_AHEAD_MS_MAX, transfer_flags};
+use pyledger_core::refusal::Refusal;
+use pyledger_core::{Engine, Limits, Old, Request};
+
+fn small_window() -> Shard {
+    let mut bank = Shard::with(Limits { window_ids: 4, ..common::LIMITS });
+    bank.open_ledger(1);
+    for id in [1, 2, 3, 4] {
+        bank.open_account(id, 0, 0);
+    }
+    bank
+}
+
+#[test]
+fn a_retry_gets_the_first_outcome() {
+    let mut bank = Shard::bank();
+    let accepted = bank.transfer(3, 1, 10);
+    let declined = bank.transfer(2, 3, 10);
+    let first = bank.many(&[accepted, declined]);
+    let fund = bank.transfer(3, 2, 100);
+    bank.one(fund).accepted();
+    let retry = bank.many(&[accepted, declined]);
+    assert_eq!(retry[0].row().debit_after, first[0].row().debit_after);
+    assert_eq!(retry[1].refusal, Some(Refusal::ExceedsCredits));
+    assert!(retry.iter().all(|answer| answer.is_replay));
+    assert_eq!(bank.counters(1).credits_posted, 10);
+}
+
+#[test]
+fn a_retry_in_the_same_batch_repeats() {
+    let mut bank = Shard::bank();
+    let transfer = bank.transfer(3, 1, 10);
+    let other = Command { amount: 11, ..transfer };
+    let answers = bank.many(&[transfer, transfer, other, transfer]);
+    assert_eq!(answers[1].row(), answers[0].row());
+    assert!(answers[1].is_replay && answers[3].is_replay && !answers[0].is_replay);
+    assert_eq!(answers[2].refusal, Some(Refusal::IdempotencyConflict));
+    assert_eq!(bank.counters(1).credits_posted, 10);
+}
+
+#[test]
+fn an_id_is_one_over_all_kinds() {
+    let mut bank = Shard::bank();
+    let transfer = Command { id: 3, ..bank.transfer(3, 4, 1) };
+    assert_eq!(bank.refusal(transfer), Some(Refusal::IdempotencyConflict));
+    let moved = bank.transfer(3, 4, 1);
+    bank.one(moved).accepted();
+    assert_eq!(bank.refusal(common::account(moved.id)), Some(Refusal::IdempotencyConflict));
+}
+
+#[test]
+fn ids_out_of_the_window_are_looked_up() {
+    let mut bank = small_window();
+    let transfers: Vec<Command> = (0..20).map(|_| bank.transfer(3, 4, 1)).collect();
+    for &transfer in &transfers {
+        bank.one(transfer).accepted();
+    }
+    for answer in bank.many(&transfers) {
+        assert!(answer.is_replay);
+    }
+    // Any id that is not in order of time may be an old one.
+    let random = Command { id: 1 << 90, ..bank.transfer(3, 4, 1) };
+    let looked_up = bank.journal.looked_up;
+    bank.one(random).accepted();
+    assert_eq!(bank.journal.looked_up, looked_up + 1);
+    assert!(bank.one(random).is_replay);
+    assert_eq!(bank.counters(4).credits_posted, 21);
+}
+
+#[test]
+fn new_ids_in_order_of_time_need_no_lookup() {
+    let mut bank = small_window();
+    for _ in 0..50 {
+        bank.now_ns += SECOND;
+        let (one, two) = (bank.transfer(3, 4, 1), bank.transfer(3, 4, 1));
+        bank.many(&[one, two]);
+    }
+    assert_eq!(bank.journal.looked_up, 0);
+}
+
+#[test]
+fn an_id_ahead_of_time_is_let_go_with_its_time() {
+    let mut bank = small_window();
+    let ahead = uuid7(bank.now_ns / MS + ID_AHEAD_MS_MAX - 10, 1);
+    let first = Command { id: ahead, ..bank.transfer(3, 4, 1) };
+    bank.one(first).accepted();
+    for _ in 0..10 {
+        bank.now_ns += SECOND;
+        let transfer = bank.transfer(3, 4, 1);
+        bank.one(transfer).accepted();
+    }
+    // It has left the window, and its time is still to come.
+    assert!(bank.one(first).is_replay);
+    assert_eq!(bank.counters(4).credits_posted, 11);
+}
+
+#[test]
+fn five_minutes_ahead_is_as_far_as_it_goes() {
+    let mut bank = Shard::bank();
+    let clock_ms = (bank.now_ns + MS) / MS;
+    let last = Command { id: uuid7(clock_ms + ID_AHEAD_MS_MAX, 1), ..bank.transfer(3, 4, 1) };
+    bank.one(last).accepted();
+    let clock_ms = (bank.now_ns + MS) / MS;
+    let over = Command { id: uuid7(clock_ms + ID_AHEAD_MS_MAX + 1, 1), ..bank.transfer(3, 4, 1) };
+    let answer = bank.one(over);
+    assert_eq!((answer.refusal, answer.row), (Some(Refusal::IdFromTheFuture), None));
+    // The ledger's clock does not turn back with the machine's.
+    bank.now_ns -= 60 * SECOND;
+    assert!(bank.one(last).is_replay);
+}
+
+#[test]
+fn after_a_restore_everything_is_looked_up_that_could_be_old() {
+    let mut bank = Shard::bank();
+    let transfer = bank.transfer(3, 4, 1);
+    let row = bank.one(transfer).accepted();
+    let mut restored = Engine::new(common::LIMITS, 5);
+    restored.restore_done(row.recorded_ns).expect("nothing to check");
+    let probe = |id: u128, engine: &Engine| {
+        let request = Request { commands: vec![Command { id, ..transfer }], text: Vec::new() };
+        engine.probe(&[&request]).ids.len()
+    };
+    let floor_ms = row.recorded_ns / MS + ID_AHEAD_MS_MAX;
+    for (id, lookups) in [
+        (transfer.id, 1),
+        (uuid7(floor_ms, 1), 1),
+        (uuid7(floor_ms + 1, 1), 0),
+        (1 << 90, 1),
+        // Version 4, and version 7 of another variant.
+        (u128::from(floor_ms + 9) << 80 | 0x4 << 76 | 0b10 << 62, 1),
+        (u128::from(floor_ms + 9) << 80 | 0x7 << 76, 1),
+    ] {
+        assert_eq!(probe(id, &restored), lookups, "{id:x}");
+    }
+    assert_eq!(probe(transfer.id, &Engine::new(common::LIMITS, 5)), 0, "a new shard recorded nothing");
+}
+
+#[test]
+fn a_target_is_looked_up_unless_it_is_an_open_hold_or_new() {
+    let mut bank = Shard::bank();
+    let (hold, moved) = (bank.pending(3, 4, 1), bank.transfer(3, 4, 1));
+    bank.many(&[hold, moved]);
+    let lookups = |bank: &mut Shard, flags: u16, target: u128| {
+        let command = bank.act(flags, target);
+        let request = Request { commands: vec![command, command], text: Vec::new() };
+        let lookups = bank.engine.probe(&[&request]);
+        (lookups.ids.len(), lookups.targets)
+    };
+    let (post, reverse) = (transfer_flags::POST_PENDING, transfer_flags::REVERSE);
+    assert_eq!(lookups(&mut bank, post, hold.id), (0, vec![]));
+    assert_eq!(lookups(&mut bank, post, moved.id), (0, vec![(1, moved.id)]));
+    assert_eq!(lookups(&mut bank, reverse, moved.id), (0, vec![(1, moved.id)]));
+    assert_eq!(lookups(&mut bank, reverse, hold.id), (0, vec![(1, hold.id)]));
+    let new = bank.id();
+    assert_eq!(lookups(&mut bank, reverse, new), (0, vec![]));
+    assert_eq!(lookups(&mut bank, post, 0), (0, vec![]));
+}
+
+#[test]
+fn ids_of_uncommitted_batches_are_never_let_go() {
+    let limits = Limits { window_ids: 1, ..common::LIMITS };
+    let mut bank = Shard::with(limits);
+    bank.open_ledger(1);
+    bank.open_account(3, 0, 0);
+    bank.open_account(4, 0, 0);
+    let commands: Vec<Command> = (0..6).map(|_| bank.transfer(3, 4, 1)).collect();
+    let requests = commands.chunks(2).map(|pair| Request { commands: pair.to_vec(), text: Vec::new() });
+    let requests: Vec<Request> = requests.collect();
+    let before = bank.engine.digest_all();
+    for request in &requests {
+        assert_eq!(bank.engine.probe(&[request]).ids, []);
+        bank.engine.apply(&[request], bank.now_ns, &Old::default());
+    }
+    assert_eq!(bank.engine.uncommitted(), 3);
+    for request in &requests {
+        assert_eq!(bank.engine.probe(&[request]).ids.len(), 2);
+    }
+    bank.engine.undo();
+    assert_eq!((bank.engine.digest_all(), bank.engine.uncommitted()), (before, 0));
+    for request in &requests {
+        bank.engine.apply(&[request], bank.now_ns, &Old::default());
+    }
+    bank.engine.commit();
+    bank.engine.undo();
+    assert_eq!(bank.engine.probe(&[&requests[0]]).ids.len(), 2, "what was committed stays known");
+    assert_eq!(bank.engine.probe(&[&requests[2]]).ids.len(), 2, "of the same millisecond");
+    assert_eq!(bank.counters(4).credits_posted, 2);
+}

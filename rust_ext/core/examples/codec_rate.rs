@@ -55,7 +55,8 @@ fn rate(name: &str, work: impl Fn() -> usize) {
         start.elapsed()
     });
     let best = best.min().expect("some runs");
-    println!("{name}: {:.2} million a second", BATCH_ROWS_MAX as f64 / best.as_secs_f64() / 1e6);
+    let rows = u32::try_from(BATCH_ROWS_MAX).expect("a batch is bounded");
+    println!("{name}: {:.2} million a second", f64::from(rows) / best.as_secs_f64() / 1e6);
 }
 
 fn body() -> Vec<u8> {

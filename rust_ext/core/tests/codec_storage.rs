@@ -311,5 +311,5 @@ fn changed_requests_never_panic() {
             }
         }
     }
-    assert!(accepted > 1_000, "the mutations are too wild to test anything: {accepted}");
+    assert!(accepted > 500, "the mutations are too wild to test anything: {accepted}");
 }

@@ -3,6 +3,7 @@
 /// SplitMix64.
 pub struct Random(u64);
 
+#[allow(dead_code, reason = "each test uses what it needs")]
 impl Random {
     /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {

@@ -169,9 +169,12 @@ def _serve(asked: argparse.Namespace) -> int:
 
 def _check(asked: argparse.Namespace) -> int:
     settings = _settings(asked)
-    from pyledger.books import check
+    from pyledger.proof import prove
 
-    return _run(check(settings, as_json=asked.json))
+    findings = _run(prove(settings, show=not asked.json))
+    if asked.json:
+        _print_json({"findings": findings})
+    return EXIT_FAILED if findings else EXIT_DONE
 
 
 def _info(asked: argparse.Namespace) -> int:
@@ -206,7 +209,7 @@ async def _migrated(settings: Settings) -> str:
 def _demo(asked: argparse.Namespace) -> int:
     from pyledger.demo import run
 
-    return _run(run(asked.url, asked.key, as_json=asked.json))
+    return int(_run(run(asked.url, asked.key, as_json=asked.json)))
 
 
 def _key_create(asked: argparse.Namespace) -> int:

@@ -28,6 +28,7 @@ from pyledger.embedded import (
     owner,
     processes,
     sizing,
+    wal,
 )
 from pyledger.embedded.binaries import Binaries, find_binaries, reachable
 from pyledger.embedded.nouns import Account, Place
@@ -44,7 +45,7 @@ DEATH_TIMEOUT_S = 30.0
 # user only once it has imported everything, because root's Python may lie where nobody else can read it.
 HOLDER = """
 import asyncio, os, pwd, sys
-import asyncpg, uuid, encodings.idna
+import asyncpg, concurrent.futures.thread, encodings.idna, subprocess, uuid
 from pyledger.embedded import EmbeddedPostgres
 from pyledger.settings import Settings
 async def hold():
@@ -150,6 +151,17 @@ async def test_wal_is_made_ahead_and_bounded(settings: Settings) -> None:
         await connection.execute("CREATE TABLE filler AS SELECT repeat('x', 900) FROM generate_series(1, 300000)")
         await connection.execute("CHECKPOINT")
         assert await connection.fetchval("SELECT sum(size) FROM pg_ls_waldir()") <= (WAL_MIB + 64) * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "following"),
+    [
+        ("000000010000000000000001", "000000010000000000000002"),
+        ("0000000A00000001000000FF", "0000000A0000000200000000"),
+    ],
+)
+def test_names_of_wal_files(name: str, following: str) -> None:
+    assert wal.next_name(name) == following
 
 
 @pytest.mark.parametrize(
@@ -290,7 +302,7 @@ async def test_what_postgresql_says_when_it_does_not_start_is_passed_on(settings
     async with EmbeddedPostgres(settings):
         pass
     (place_of(settings).cluster_dir / "global" / "pg_control").unlink()
-    with pytest.raises(EmbeddedError, match="PostgreSQL did not start: .*pg_control") as refused:
+    with pytest.raises(EmbeddedError, match=r"PostgreSQL did not start: .*pg_control") as refused:
         async with EmbeddedPostgres(settings):
             pass
     assert "\n" not in str(refused.value)
@@ -370,7 +382,7 @@ def process_owner(process_id: int) -> int:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 async def test_a_data_directory_that_cannot_be_made_is_refused() -> None:
-    with pytest.raises(EmbeddedError, match="cannot make .*; set PYLEDGER_DATA_DIR"):
+    with pytest.raises(EmbeddedError, match=r"cannot make .*; set PYLEDGER_DATA_DIR"):
         async with EmbeddedPostgres(Settings.load({}, {"data_dir": "/proc/pyledger"}, user_id=1)):
             pass
 

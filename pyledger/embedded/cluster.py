@@ -42,6 +42,11 @@ class Cluster:
         """PostgreSQL's own data directory."""
         return self.place.cluster_dir
 
+    @property
+    def wal_dir(self) -> Path:
+        """Where PostgreSQL writes first."""
+        return self.directory / "pg_wal"
+
     async def create(self) -> bool:
         """Make the directory if it is not there; True if it was made."""
         if (self.directory / "PG_VERSION").exists():

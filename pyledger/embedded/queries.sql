@@ -24,13 +24,3 @@ BEGIN
     END IF;
 END
 $$;
-
--- name: count_wal_files
-SELECT count(*) FROM pg_ls_waldir();
-
--- name: fill_wal_file
--- A switch does nothing in a file that holds no record yet, hence the message.
-SELECT pg_logical_emit_message(false, 'pyledger', 'room for WAL'), pg_switch_wal();
-
--- name: recycle_wal_files
-CHECKPOINT;

@@ -12,15 +12,16 @@ import contextlib
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
 from pyledger import sql
-from pyledger.embedded import owner, processes, sizing
+from pyledger.embedded import owner, processes, sizing, wal
 from pyledger.embedded.binaries import find_binaries, reachable
 from pyledger.embedded.cluster import Cluster
 from pyledger.embedded.nouns import (
@@ -100,27 +101,30 @@ class EmbeddedPostgres:
         is_new = await cluster.create()
         if is_new:
             log.info("made a PostgreSQL %s in %s", binaries.version, cluster.directory)
-        cluster.configure(self._configuration(cluster))
+        room_mib = self._wal_room_mib(cluster)
+        cluster.configure(self._configuration(cluster, room_mib))
+        if self._purpose == owner.SERVE:
+            premake_s = WAL_PREMAKE_FIRST_S if is_new else WAL_PREMAKE_AGAIN_S
+            await _premake(cluster, room_mib, premake_s)
         await cluster.start()
-        await self._prepare(cluster, WAL_PREMAKE_FIRST_S if is_new else WAL_PREMAKE_AGAIN_S)
+        await self._prepare(cluster)
         self._watcher = asyncio.create_task(self._watch(cluster), name="watch embedded PostgreSQL")
         return Connectable(place.dsn(OWNER_ROLE), place.dsn(SERVER_ROLE), binaries.version, embedded=True)
 
-    def _configuration(self, cluster: Cluster) -> dict[str, str]:
-        wal_bytes = sum(entry.stat().st_size for entry in (cluster.directory / "pg_wal").glob("*") if entry.is_file())
-        free_bytes = shutil.disk_usage(cluster.directory).free
-        room_mib = sizing.wal_mib(self._settings.wal_mib_max, free_bytes, wal_bytes)
+    def _wal_room_mib(self, cluster: Cluster) -> int:
+        wal_bytes = len(wal.wal_names(cluster.wal_dir)) * sizing.WAL_FILE_MIB * sizing.MIB
+        return sizing.wal_mib(self._settings.wal_mib_max, shutil.disk_usage(cluster.wal_dir).free, wal_bytes)
+
+    def _configuration(self, cluster: Cluster, room_mib: int) -> dict[str, str]:
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return sizing.configuration(memory_bytes, room_mib, str(cluster.place.socket_dir))
 
-    async def _prepare(self, cluster: Cluster, wal_premake_s: float) -> None:
+    async def _prepare(self, cluster: Cluster) -> None:
         connection = await asyncpg.connect(cluster.place.dsn(OWNER_ROLE, "postgres"))
         try:
             if await connection.fetchval(QUERIES["count_database"]) == 0:
                 await connection.execute(QUERIES["create_database"])
             await connection.execute(QUERIES["create_roles"])
-            if self._purpose == owner.SERVE:
-                await premake_wal(connection, self._configuration(cluster)["min_wal_size"], wal_premake_s)
         finally:
             await connection.close()
 
@@ -159,21 +163,17 @@ class EmbeddedPostgres:
             self._lock.release()
 
 
-async def premake_wal(connection: asyncpg.Connection[Any], room: str, timeout_s: float) -> int:
-    """Fill WAL files until there is `room` ("4096MB") of them, then hand them back to be used again.
-
-    A file that has been written once is overwritten at twice the speed of a new one. Bounded in time.
-    Returns how many were made."""
-    wanted = int(room.removesuffix("MB")) // sizing.WAL_FILE_MIB
-    there = int(await connection.fetchval(QUERIES["count_wal_files"]))
-    deadline = time.monotonic() + timeout_s
-    made = 0
-    while there + made < wanted and time.monotonic() < deadline:
-        await connection.execute(QUERIES["fill_wal_file"])
-        made += 1
-    if made:
-        await connection.execute(QUERIES["recycle_wal_files"])
-    return made
+async def _premake(cluster: Cluster, room_mib: int, timeout_s: float) -> None:
+    """Make WAL ahead in a thread, and be sure that it has ended even if we are told to stop meanwhile."""
+    enough = threading.Event()
+    making = asyncio.ensure_future(
+        asyncio.to_thread(wal.premake, cluster.wal_dir, room_mib, timeout_s, cluster.account, enough)
+    )
+    try:
+        await asyncio.shield(making)
+    finally:
+        enough.set()
+        await making
 
 
 def find_running(settings: Settings) -> Connectable | None:

@@ -1,0 +1,57 @@
+"""`pyledger check`: the proof of the books, shown to a person as it goes on.
+
+Guards: what was found is printed in full and makes the exit code 1; progress goes to stderr, where it
+disturbs nobody who reads the result.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from pyledger._rust import Engine
+from pyledger.embedded import open_database
+from pyledger.ledger import check, migrate
+from pyledger.settings import Settings
+
+
+async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
+    """Check the settings' shard; what is wrong with it, or nothing. Raises `StartupRefused`."""
+    findings: list[check.Finding] = []
+    said = Console(quiet=not show, soft_wrap=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bars:
+        tasks: dict[str, TaskID] = {}
+        async with open_database(settings) as database:
+            if database.embedded:
+                await migrate.upgrade(database.owner_dsn)
+            async for report in check.check(database.owner_dsn, settings.shard, lambda: _new_engine(settings)):
+                if isinstance(report, check.Finding):
+                    findings.append(report)
+                    said.print(f"wrong: {report.step}: {report.place}: {report.wrong}", markup=False)
+                else:
+                    if report.step not in tasks:
+                        tasks[report.step] = bars.add_task(report.step)
+                    bars.update(tasks[report.step], completed=report.done, total=report.total)
+    if findings:
+        said.print(f"The books of shard {settings.shard} are wrong in {len(findings)} places.")
+    else:
+        said.print(
+            f"The books of shard {settings.shard} are right: debits equal credits, every balance follows from its "
+            "rows, the chain and its roots hold, no id stands twice."
+        )
+    return findings
+
+
+def _new_engine(settings: Settings) -> Engine:
+    """An empty engine with room for whatever the journal holds: checking must not fail for want of room."""
+    return Engine(
+        settings.shard,
+        ledgers_max=settings.ledgers_max,
+        accounts_max=settings.accounts_max,
+        holds_max=settings.holds_max,
+        window_ids=settings.window_ids,
+        seed=secrets.randbits(64),
+    )

@@ -6,13 +6,15 @@ it has given out before. Guarded here: every kind of command, form, repetition a
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.model.forms import Request
-from tests.model.model import SECOND
-from tests.model.shape import MAX, Command
+from tests.model.forms import Request, ledger_id
+from tests.model.model import SECOND, Model, Row
+from tests.model.shape import ACTING, BALANCING, CLOSING, MAX, Command
 
 TENANTS = (1, 2)
 LEDGERS = (1, 2)
@@ -27,20 +29,10 @@ ACCOUNTS: dict[int, tuple[int, frozenset[str], int]] = {
     6: (1, frozenset({CREDIT_LIMIT}), 7),
     7: (2, frozenset(), 0),
 }
-ACTIONS = ["transfer"] * 5 + ["pending"] * 4 + ["post"] * 3 + ["void"] * 2 + ["reverse"] * 2 + ["anything"]
 FLAGS = [
-    "balancing_debit",
-    "balancing_credit",
-    "closing_debit",
-    "closing_credit",
-    "imported",
-    "pending",
-    "post_pending",
-    "void_pending",
-    "reverse",
-    "group",
+    *("balancing_debit", "balancing_credit", "imported", "group") * 4,
+    *("closing_debit", "closing_credit", "pending", "post_pending", "void_pending", "reverse"),
 ]
-FORMS = ["transfers", "transfers", "binary", "transfer", "resolution", "accounts", "account", "ledger"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,16 @@ class Plan:
     form: str
     tenant: int
     action: str
-    repeat: str  # new, again (the whole command), or the id of another
+    repeat: str  # new; again, the whole of an earlier command; same, only its id; odd, an id that cannot be
     which: int  # of those to repeat
-    target: int
+    target: int  # of those to act on
     debit: int
     credit: int
     amount: int | None
-    flags: frozenset[str]
+    flag: str
+    other_flag: str
     linked: bool
-    named: bool  # a resolution that says what its target says already
+    named: str  # whether a resolution says what its target says already: no, right or wrong
     timeout_s: int
     ledger: int
     code: int
@@ -66,186 +59,203 @@ class Plan:
     reference: str
 
 
-AMOUNTS = st.one_of(st.integers(1, 20), st.sampled_from([0, None, None, 1, 60, 2**64, 2**127, MAX - 1]))
-PLANS = st.builds(
-    Plan,
-    form=st.sampled_from(FORMS),
-    tenant=st.sampled_from([1, 1, 1, 2]),
-    action=st.sampled_from(ACTIONS),
-    repeat=st.sampled_from(["new"] * 10 + ["again", "id", "odd"]),
-    which=st.integers(0, 99),
-    target=st.integers(0, 99),
-    debit=st.sampled_from([1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6, 7, 8, 0, MAX]),
-    credit=st.sampled_from([2, 1, 3, 4, 5, 6, 2, 1, 3, 4, 5, 6, 7, 8, 0, MAX]),
-    amount=AMOUNTS,
-    flags=st.one_of(st.just(frozenset()), st.just(frozenset()), st.frozensets(st.sampled_from(FLAGS), max_size=2)),
-    linked=st.sampled_from([False, False, False, True]),
-    named=st.sampled_from([False, False, True]),
-    timeout_s=st.sampled_from([0, 0, 1, 4]),
-    ledger=st.sampled_from([1] * 9 + [2, 3, 0]),
-    code=st.sampled_from([1] * 9 + [2, 0]),
-    ago_s=st.integers(-2, 6),
-    reference=st.sampled_from(["", "", "a"]),
-)
-REQUESTS = st.lists(st.lists(PLANS, min_size=1, max_size=6), min_size=0, max_size=3)
+# What each field of a plan is drawn from; a value stands as often as it is to be drawn. The first is the simplest.
+CHOICES: dict[str, list[Any]] = {
+    "form": ["transfers"] * 8
+    + ["binary"] * 4
+    + ["transfer"] * 4
+    + ["resolution"] * 3
+    + ["accounts", "account", "ledger"],
+    "tenant": [1] * 4 + [2],
+    "action": ["transfer"] * 8 + ["pending"] * 7 + ["post"] * 4 + ["void"] * 3 + ["reverse"] * 3 + ["anything"],
+    "repeat": ["new"] * 24 + ["again"] * 2 + ["same", "odd"],
+    "which": list(range(60)),
+    "target": list(range(60)),
+    "debit": [1, 2, 3, 4, 5, 6] * 6 + [7, 8, 0, MAX],
+    "credit": [2, 1, 3, 4, 5, 6] * 6 + [7, 8, 0, MAX],
+    "amount": [*range(1, 16)] * 3 + [None] * 12 + [60, 200, 0, 2**64, 2**127, MAX - 1],
+    "flag": [""] * 30 + FLAGS,
+    "other_flag": [""] * 60 + FLAGS,
+    "linked": [False] * 3 + [True],
+    "named": ["no"] * 5 + ["right"] * 3 + ["wrong"],
+    "timeout_s": [0, 0, 0, 1, 4],
+    "ledger": [1] * 40 + [2, 3, 0],
+    "code": [1] * 40 + [2, 0],
+    "ago_s": [5, 4, 3, 2, 1, 0, -2],
+    "reference": ["", "", "a"],
+}
+PLANS = st.builds(Plan, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
+REQUESTS = st.lists(st.lists(PLANS, min_size=1, max_size=8), max_size=3)
+
+
+def random_requests(chance: random.Random) -> list[list[Plan]]:
+    """The same without Hypothesis, for long runs from a seed."""
+
+    def plan() -> Plan:
+        return Plan(**{name: chance.choice(values) for name, values in CHOICES.items()})
+
+    return [[plan() for _ in range(chance.randrange(1, 12))] for _ in range(chance.randrange(4))]
 
 
 @dataclass
 class Chooser:
-    """Every command that was sent, to repeat and to act on."""
+    """Turns plans into requests by what was sent and what became of it."""
 
+    model: Model
     sent: dict[int, list[Command]] = field(default_factory=lambda: {tenant: [] for tenant in TENANTS})
     given: int = 1_000
 
-    def ledgers(self, tenant: int) -> list[Request]:
-        """The ledgers of a tenant."""
-        return [Request("ledger", (self._ledger(tenant, each, 2),)) for each in LEDGERS]
+    def opening(self, tenant: int) -> list[Request]:
+        """The ledgers and accounts of a tenant."""
+        accounts = [
+            Command("account", each, tenant, amount=allowance, ledger=ledger, code=1, flags=flags)
+            for each, (ledger, flags, allowance) in ACCOUNTS.items()
+        ]
+        ledgers = [Request("ledger", (_ledger(tenant, each, 2),)) for each in LEDGERS]
+        return [*ledgers, Request("accounts", tuple(accounts))]
 
-    def accounts(self, tenant: int) -> Request:
-        """Its accounts."""
-        return Request(
-            "accounts",
-            tuple(
-                Command("account", each, tenant, 0, 0, allowance, 0, ledger, 1, flags)
-                for each, (ledger, flags, allowance) in ACCOUNTS.items()
-            ),
-        )
-
-    def _ledger(self, tenant: int, ledger: int, exponent: int) -> Command:
-        # The core derives a ledger's id from its number. Here any number will do that nothing else has.
-        return Command("ledger", -ledger, tenant, ledger=ledger, code=exponent, reference="EUR")
-
-    def request(self, plans: list[Plan], now: int) -> Request | None:
+    def request(self, plans: list[Plan], now: int) -> Request:
         """A request of the first plan's tenant and form, with as many of the plans as the form takes."""
-        form, tenant = plans[0].form, plans[0].tenant
-        many = form in ("transfers", "binary", "accounts")
-        plans = plans if many else plans[:1]
-        if form == "ledger":
-            plan = plans[0]
-            return Request(form, (self._ledger(tenant, plan.ledger or 4, 39 if plan.code == 0 else plan.code + 1),))
-        make = self._account if form in ("accounts", "account") else self._transfer
-        commands = [make(replace(plan, form=form, tenant=tenant), now) for plan in plans]
+        first = plans[0]
+        if first.form == "ledger":
+            exponent = 39 if first.code == 0 else first.code + 1
+            return Request("ledger", (_ledger(first.tenant, first.ledger or 4, exponent),))
+        many = first.form in ("transfers", "binary", "accounts")
+        make = self._account if first.form in ("accounts", "account") else self._transfer
+        commands = [make(replace(plan, tenant=first.tenant), now) for plan in (plans if many else plans[:1])]
+        form = first.form
+        if form == "resolution" and not commands[0].target:
+            form = "transfer"
         if not many:
             commands = [replace(each, flags=each.flags - {"linked"}) for each in commands]
-        if form == "resolution":
-            commands = [self._as_resolution(plans[0], each) for each in commands]
-        if form != "binary" and any(self._needs_amount(each) for each in commands):
-            commands = [replace(each, amount=5) if self._needs_amount(each) else each for each in commands]
-        if form == "binary":
-            commands = [replace(each, reference="") for each in commands]
-        return Request(form, tuple(commands))
+        return Request(form, tuple(_as_sent(form, each) for each in _without_twins(commands)))
 
     def remember(self, request: Request) -> None:
         """These have been sent."""
         self.sent[request.commands[0].tenant] += [each for each in request.commands if each.kind != "ledger"]
 
-    def _needs_amount(self, c: Command) -> bool:
-        acts = {"post_pending", "void_pending", "balancing_debit", "balancing_credit", "reverse"}
-        return c.kind == "transfer" and c.amount is None and not c.flags & acts
-
-    def _as_resolution(self, plan: Plan, c: Command) -> Command:
-        flag = {"post": "post_pending", "void": "void_pending"}.get(plan.action, "reverse")
-        group = {"group"} if "group" in plan.flags and flag != "reverse" else set()
-        target = c.target or self._target(plan)
-        amount = None if group else c.amount
-        return replace(
-            c,
-            flags=frozenset({flag, *group}),
-            debit=0,
-            credit=0,
-            ledger=0,
-            code=0,
-            timeout_s=0,
-            target=target,
-            amount=amount,
-        )
-
-    def _target(self, plan: Plan) -> int:
-        sent = self.sent[plan.tenant]
-        wanted = {"reverse": {"transfer", "post_pending"}}.get(plan.action, {"pending"})
-        fitting = [
-            each
-            for each in sent
-            if each.kind == "transfer"
-            and (each.flags & wanted or ("transfer" in wanted and not each.flags & {"pending"}))
-        ]
-        pool = sent if plan.target >= 90 else fitting[-12:]
-        return pool[plan.target % len(pool)].id if pool else 777
+    def _again(self, plan: Plan, kind: str) -> Command | None:
+        sent = [each for each in self.sent[plan.tenant] if each.kind == kind]
+        return sent[-1 - plan.which % len(sent)] if plan.repeat == "again" and sent else None
 
     def _id(self, plan: Plan, now: int) -> int:
         sent = self.sent[plan.tenant]
-        if plan.repeat == "id" and sent:
-            return sent[plan.which % len(sent)].id
+        if plan.repeat == "same" and sent:
+            return sent[-1 - plan.which % len(sent)].id
         if plan.repeat == "odd":
-            return [0, MAX, version_7(now + 400 * SECOND, plan.which), 3][plan.which % 4]
+            return [0, MAX, version_7(now + 400 * SECOND, plan.which), 3, RESERVED][plan.which % 5]
         self.given += 1
-        # Ids with a time and ids without: the window knows of the first kind that they are new.
+        # Ids with a time and ids without: of some of the first kind the window knows that they are new.
         return version_7(now + (plan.which - 50) * SECOND // 10, self.given) if plan.which % 3 else self.given
 
     def _account(self, plan: Plan, now: int) -> Command:
-        again = [each for each in self.sent[plan.tenant] if each.kind == "account"]
-        if plan.repeat == "again" and again:
-            return again[plan.which % len(again)]
-        imported = {"imported"} if "imported" in plan.flags else set()
-        limits = [set(), {DEBIT_LIMIT}, {CREDIT_LIMIT}, {DEBIT_LIMIT, CREDIT_LIMIT}][plan.target % 4]
-        flags = frozenset(limits | imported | ({"linked"} if plan.linked else set()))
+        if again := self._again(plan, "account"):
+            return again
+        imported = {"imported"} if plan.flag == "imported" or plan.ago_s == 3 else set()
+        limits = [set(), {DEBIT_LIMIT}, {CREDIT_LIMIT}, {DEBIT_LIMIT}, {DEBIT_LIMIT, CREDIT_LIMIT}][plan.target % 5]
         return Command(
             "account",
             self._id(plan, now),
             plan.tenant,
-            0,
-            0,
-            plan.amount or 0,
-            0,
-            plan.ledger,
-            plan.code,
-            flags,
+            amount=plan.amount or 0 if limits or plan.linked else 0,
+            ledger=plan.ledger,
+            code=plan.code,
+            flags=frozenset(limits | imported | ({"linked"} if plan.linked else set())),
             effective_ns=now - plan.ago_s * SECOND if imported else 0,
             reference=plan.reference,
         )
 
     def _transfer(self, plan: Plan, now: int) -> Command:
-        again = [each for each in self.sent[plan.tenant] if each.kind == "transfer"]
-        if plan.repeat == "again" and again:
-            return again[plan.which % len(again)]
-        flags = set(plan.flags if plan.action == "anything" else plan.flags & ALLOWED[plan.action])
-        flags |= {"linked"} if plan.linked else set()
-        flags |= {
-            "pending": {"pending"},
-            "post": {"post_pending"},
-            "void": {"void_pending"},
-            "reverse": {"reverse"},
-        }.get(plan.action, set())
-        acts = bool(flags & {"post_pending", "void_pending", "reverse"})
-        target = self._target(plan) if acts or plan.which == 7 else 0
-        # Over JSON a reversal is known by what it reverses, and nothing else can name two targets.
-        flags -= {"reverse"} if not target else set()
-        says = plan.named or not acts
-        amount = plan.amount if not acts or plan.named else None if plan.amount and plan.amount > 20 else plan.amount
+        if again := self._again(plan, "transfer"):
+            return again
+        drawn = frozenset({plan.flag, plan.other_flag} - {""})
+        flags = drawn if plan.action == "anything" else drawn & ALLOWED[plan.action] | OWN[plan.action]
+        flags |= {"linked"} if plan.linked else frozenset()
+        target = self._target(plan) if flags & ACTING or plan.which == 7 else None
+        debit, credit, ledger, code = plan.debit, plan.credit, plan.ledger, plan.code
+        if debit == credit and plan.which % 10:
+            credit = credit % 6 + 1
+        if target is not None and plan.named == "right":
+            debit, credit, ledger, code = target.debit, target.credit, target.ledger, target.code
+            debit, credit = (credit, debit) if "reverse" in flags else (debit, credit)
+        if flags & ACTING and plan.named == "no":
+            debit = credit = ledger = code = 0
+        # Most closed accounts are to open again.
+        timeout_s = plan.timeout_s or 3 if flags & CLOSING and plan.which % 5 else plan.timeout_s
         return Command(
             "transfer",
             self._id(plan, now),
             plan.tenant,
-            plan.debit if says else 0,
-            plan.credit if says else 0,
-            amount,
-            target,
-            plan.ledger if says else 0,
-            plan.code if says else 0,
-            frozenset(flags),
-            plan.timeout_s if "pending" in flags or plan.which == 8 else 0,
+            debit,
+            credit,
+            plan.amount,
+            target.command.id if target is not None else 777 if flags & ACTING else 0,
+            ledger,
+            code,
+            flags,
+            timeout_s if "pending" in flags or plan.which == 8 else 0,
             now - plan.ago_s * SECOND if "imported" in flags and plan.which != 9 else 0,
             plan.reference,
         )
 
+    def _target(self, plan: Plan) -> Row | None:
+        """Mostly a row that the action fits, recent ones more than old ones; sometimes any row at all."""
+        rows = [row for (tenant, _id), row in self.model.rows.items() if tenant == plan.tenant]
+        if plan.target < 50:
+            if plan.action == "reverse":
+                fitting = [row for row in rows if row.kind in ("transfer", "post") and not row.refusal]
+            else:
+                fitting = [row for row in rows if row.kind == "pending" and (row.state == "open" or plan.target > 40)]
+            rows = fitting[-12:] if plan.target < 40 else fitting
+        return rows[-1 - plan.target % len(rows)] if rows else None
 
+
+def _ledger(tenant: int, ledger: int, exponent: int) -> Command:
+    return Command("ledger", ledger_id(tenant, ledger), tenant, ledger=ledger, code=exponent, reference="EUR")
+
+
+def _without_twins(commands: list[Command]) -> list[Command]:
+    """Two members of one chain must not share an id here; what then happens has a test of its own."""
+    kept: list[Command] = []
+    for each in commands:
+        chained = kept and "linked" in kept[-1].flags
+        if not (chained and each.id in [other.id for other in kept]):
+            kept.append(each)
+    return kept
+
+
+def _as_sent(form: str, c: Command) -> Command:
+    """Without what the form cannot say."""
+    if form == "binary":
+        return replace(c, reference="")
+    if c.kind == "account":
+        return c
+    if form == "resolution":
+        flags = c.flags & {"group"} if "reverse" not in c.flags else frozenset()
+        flags |= next(({each} for each in sorted(ACTING & c.flags)), {"reverse"})
+        amount = None if "group" in flags else c.amount
+        return replace(c, flags=flags, debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
+    # Over JSON a reversal is known by what it reverses, and no amount is for those that can ask for all.
+    flags = c.flags if c.target else c.flags - {"reverse"}
+    amount = 5 if c.amount is None and not flags & (ACTING | BALANCING) else c.amount
+    return replace(c, flags=flags, amount=amount)
+
+
+OWN: dict[str, frozenset[str]] = {
+    "transfer": frozenset(),
+    "pending": frozenset({"pending"}),
+    "post": frozenset({"post_pending"}),
+    "void": frozenset({"void_pending"}),
+    "reverse": frozenset({"reverse"}),
+}
 ALLOWED: dict[str, frozenset[str]] = {
     "transfer": frozenset({"balancing_debit", "balancing_credit", "imported"}),
     "pending": frozenset({"balancing_debit", "balancing_credit", "closing_debit", "closing_credit", "imported"}),
     "post": frozenset({"group"}),
-    "void": frozenset({"group"}),
-    "reverse": frozenset(),
+    "void": frozenset({"group", "imported"}),
+    "reverse": frozenset({"imported"}),
 }
+RESERVED = (2**32 - 1) << 96 | 8 << 76 | 2 << 62 | 5
 
 
 def version_7(at_ns: int, tail: int) -> int:

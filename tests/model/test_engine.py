@@ -5,68 +5,65 @@ same outcomes and balances as the model; debits equal credits in every ledger; n
 counters are the sum of the open holds; a decline moves nothing; undo leaves no trace; a retry gets the same
 bytes; the journal's bytes, replayed, and the checkpoints, loaded, give the same state.
 
-PYLEDGER_TEST_MODEL_EXAMPLES sets how many runs Hypothesis makes.
+PYLEDGER_TEST_MODEL_EXAMPLES sets how many runs Hypothesis makes, PYLEDGER_TEST_MODEL_RUNS how many long ones.
 """
 
 from __future__ import annotations
 
 import os
+import random
 from collections import defaultdict
+from uuid import UUID
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from pyledger._rust import Engine
 from tests.model.book import Book, read_copy, write_copy
-from tests.model.forms import Request, Seen, read, uuid
+from tests.model.forms import Request, Seen, read
 from tests.model.model import SECOND, Account, Answer, Model
-from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan
+from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan, random_requests
 from tests.model.shape import Command
 
 EXAMPLES = int(os.environ.get("PYLEDGER_TEST_MODEL_EXAMPLES", "60"))
+LONG_RUNS = int(os.environ.get("PYLEDGER_TEST_MODEL_RUNS", "8"))
+LONG_RUN_BATCHES = 150
+WAITS_MS = [0, 0, 1, 1_000, 5_000]
 START_NS = 1_800_000_000 * SECOND
 SLOT_COLUMN, RECORDED_COLUMN = 1, 9
 
 
-class Ledgers(RuleBasedStateMachine):
-    """Requests go to both; whatever differs is a failure."""
+class Pair:
+    """The engine and the model, fed the same requests."""
 
-    @initialize(window_ids=st.sampled_from([1, 4, 32, 1_000]))
-    def open_the_books(self, window_ids: int) -> None:
-        """Two ledgers and some accounts for each of two tenants, one account for each kind of limit."""
+    def __init__(self, window_ids: int) -> None:
         self.book, self.model, self.now = Book(window_ids), Model(), START_NS
-        self.choose = Chooser()
+        self.choose = Chooser(self.model)
         self.sent: list[tuple[Request, bytes]] = []
         self.tables: dict[str, dict[bytes, list[bytes | None]]] = {"ledger": {}, "account": {}, "hold": {}}
         self.saved: tuple[int, bytes, int] | None = None
         for tenant in TENANTS:
-            self._step([*self.choose.ledgers(tenant), self.choose.accounts(tenant)])
+            self.step(self.choose.opening(tenant))
 
-    @rule(plans=REQUESTS, wait_ms=st.sampled_from([0, 0, 1, 1_000, 5_000]), undone=st.booleans())
-    def requests(self, plans: list[list[Plan]], wait_ms: int, undone: bool) -> None:
-        """One batch of requests; some are decided, undone and decided again."""
+    def plan(self, plans: list[list[Plan]], wait_ms: int, *, undone: bool) -> None:
+        """One batch of planned requests; some are decided, undone and decided again."""
         self.now += wait_ms * 1_000_000
-        requests = [self.choose.request(plan, self.now) for plan in plans]
+        requests = [self.choose.request(each, self.now) for each in plans]
         if undone:
-            self._undone([each for each in requests if each is not None])
-        self._step([each for each in requests if each is not None])
+            before = self.book.engine.digest()
+            self.book.apply([each.decoded() for each in requests], self.now)
+            self.book.engine.undo()
+            assert self.book.engine.digest() == before, "undo left a trace"
+        self.step(requests)
 
-    @rule(which=st.integers(0, 1_000), wait_s=st.sampled_from([0, 1, 100]))
-    def retry(self, which: int, wait_s: int) -> None:
-        """A request that was sent before, sent again: it gets the same bytes if all of it was recorded."""
-        if not self.sent:
-            return
-        self.now += wait_s * SECOND
+    def retry(self, which: int) -> None:
+        """A request that was recorded whole, sent again, gets the same bytes."""
         request, first = self.sent[which % len(self.sent)]
-        (reply,) = self._step([request])
+        (reply,) = self.step([request])
         assert without_bits(request, reply) == without_bits(request, first)
 
-    @rule()
-    def set_the_clock_back(self) -> None:
-        """The machine's clock goes back a minute; the ledger's does not."""
-        self.now -= 60 * SECOND
-
-    @rule()
     def save(self) -> None:
         """Take a checkpoint and store it as the database would."""
         taken = self.book.engine.checkpoint()
@@ -77,102 +74,66 @@ class Ledgers(RuleBasedStateMachine):
         for row in read_copy(taken.hold_copy):
             self.tables["hold"][(row[1] or b"") + (row[2] or b"")] = row
         for tenant, each in taken.holds_removed:
-            self.tables["hold"].pop(tenant.to_bytes(4) + bytes.fromhex(str(each).replace("-", "")), None)
+            self.tables["hold"].pop(tenant.to_bytes(4) + UUID(each).bytes, None)
         self.book.engine.checkpoint_done(taken)
         self.saved = (taken.seq, taken.hash, taken.last_ns)
 
-    def _undone(self, requests: list[Request]) -> None:
-        before = self.book.engine.digest()
-        self.book.apply([each.decoded() for each in requests], self.now)
-        self.book.engine.undo()
-        assert self.book.engine.digest() == before, "undo left a trace"
-
-    def _step(self, requests: list[Request]) -> list[bytes]:
-        before = self._balances()
+    def step(self, requests: list[Request]) -> list[bytes]:
+        """Decide one batch in both and compare all that can be seen of it."""
+        before = self.balances()
         replies = self.book.submit([each.decoded() for each in requests], self.now)
-        moved = any(
-            row.state == "open" and 0 < row.expires_ns <= max(self.now, self.model.clock + 1)
-            for row in map(self.model.rows.__getitem__, self.model.holds)
-        )
+        open_before = sum(self.model.rows[key].state == "open" for key in self.model.holds)
         decided = self.model.batch([list(each.commands) for each in requests], self.now)
+        moved = open_before != sum(self.model.rows[key].state == "open" for key in self.model.holds)
         for request, reply, expected in zip(requests, replies, decided, strict=True):
-            seen = read(request, reply)
-            for command, one, other in zip(request.commands, expected, seen, strict=True):
+            for command, one, other in zip(request.commands, expected, read(request, reply), strict=True):
                 compare(command, one, other)
             moved |= any(not refusal for refusal, _row in expected)
             if all(row is not None for _refusal, row in expected):
                 self.sent.append((request, reply.body))
             self.choose.remember(request)
-        assert moved or self._balances() == before, "a decline or a replay moved money"
+        assert moved or self.balances() == before, "a decline or a replay moved money"
+        self.hold_up()
         return [reply.body for reply in replies]
 
-    def _balances(self) -> list[tuple[int, str, int, int, int, int]]:
+    def balances(self) -> list[tuple[int, str, int, int, int, int]]:
+        """Every account of the engine."""
         return self.book.engine.balances(0, 10_000)
 
-    @invariant()
-    def balances_are_the_models(self) -> None:
-        """Every account has the model's counters, and there is no other."""
-        if not hasattr(self, "book"):
-            return
-        expected = {(tenant, uuid(each)): (a.dp, a.dd, a.cp, a.cc) for (tenant, each), a in self.model.accounts.items()}
-        assert {(tenant, str(each)): rest for tenant, each, *rest in map(tuple, self._balances())} == {
-            key: list(value) for key, value in expected.items()
-        }
-
-    @invariant()
-    def money_is_conserved(self) -> None:
-        """Debits equal credits in every ledger, posted and pending alike."""
-        if not hasattr(self, "book"):
-            return
-        sums: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
-        for tenant, each, dp, dd, cp, cc in self._balances():
-            ledger = self.model.accounts[tenant, int(str(each).replace("-", ""), 16)].ledger
-            sums[tenant, ledger][0] += dp - cp
-            sums[tenant, ledger][1] += dd - cc
-        assert all(difference == [0, 0] for difference in sums.values())
-
-    @invariant()
-    def limits_hold(self) -> None:
-        """No limited account is overdrawn beyond its allowance, holds included."""
-        if not hasattr(self, "book"):
-            return
-        for a in self.model.accounts.values():
-            if "debits_must_not_exceed_credits" in a.flags:
-                assert a.dp + a.dd <= a.cc + a.allowance
-            if "credits_must_not_exceed_debits" in a.flags:
-                assert a.cp + a.cc <= a.dd + a.allowance
-
-    @invariant()
-    def holds_add_up(self) -> None:
-        """Pending counters are the sums of the open holds, and the engine holds exactly those."""
-        if not hasattr(self, "book"):
-            return
+    def hold_up(self) -> None:
+        """What is true after every step."""
+        engine = {(tenant, UUID(each).int): tuple(rest) for tenant, each, *rest in self.balances()}
+        model = self.model.accounts
+        assert engine == {key: counters(account) for key, account in model.items()}, "other balances than the model"
         pending: dict[tuple[int, int, str], int] = defaultdict(int)
-        rows = [self.model.rows[key] for key in self.model.holds]
-        held = [row for row in rows if row.state == "open"]
-        assert self.book.engine.holds == len(held)
+        held = [row for row in map(self.model.rows.__getitem__, self.model.holds) if row.state == "open"]
+        assert self.book.engine.holds == len(held), "other holds than the model"
         for row in held:
-            pending[row.command.tenant, row.debit, "dp"] += row.amount
-            pending[row.command.tenant, row.credit, "cp"] += row.amount
-        for (tenant, each), a in self.model.accounts.items():
-            assert (a.dp, a.cp) == (pending[tenant, each, "dp"], pending[tenant, each, "cp"])
+            pending[row.command.tenant, row.debit, "debit"] += row.amount
+            pending[row.command.tenant, row.credit, "credit"] += row.amount
+        sums: dict[tuple[int, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for (tenant, each), a in model.items():
+            held_sums = (pending[tenant, each, "debit"], pending[tenant, each, "credit"])
+            assert (a.dp, a.cp) == held_sums, "pending is not the sum of the open holds"
+            if "debits_must_not_exceed_credits" in a.flags:
+                assert a.dp + a.dd <= a.cc + a.allowance, "overdrawn"
+            if "credits_must_not_exceed_debits" in a.flags:
+                assert a.cp + a.cc <= a.dd + a.allowance, "overdrawn"
+            of_held, of_moved = sums[tenant, a.ledger]
+            sums[tenant, a.ledger] = (of_held + a.dp - a.cp, of_moved + a.dd - a.cc)
+        assert not any(of_held or of_moved for of_held, of_moved in sums.values()), "debits are not credits"
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         """The journal alone, and a checkpoint with the rest of the journal, give the same state."""
-        if not hasattr(self, "book"):
-            return
-        digest = self.book.engine.digest()
-        replayed = self.book.replayed()
-        assert (replayed.seq, replayed.hash, replayed.last_ns) == (
-            self.book.engine.seq,
-            self.book.engine.hash,
-            self.book.engine.last_ns,
-        )
-        assert replayed.digest() == digest, "replay of the journal gives another state"
+        engine, replayed = self.book.engine, self.book.replayed()
+        assert (replayed.seq, replayed.hash, replayed.last_ns) == (engine.seq, engine.hash, engine.last_ns)
+        assert replayed.digest() == engine.digest(), "replay of the journal gives another state"
         if self.saved is not None:
-            self._restored()
+            restored = self._restored()
+            assert (restored.seq, restored.hash, restored.last_ns) == (engine.seq, engine.hash, engine.last_ns)
+            assert restored.digest() == engine.digest(), "a checkpoint and what came after it give another state"
 
-    def _restored(self) -> None:
+    def _restored(self) -> Engine:
         assert self.saved is not None
         engine = self.book.new_engine(3)
         ledgers, accounts, holds = (list(self.tables[what].values()) for what in ("ledger", "account", "hold"))
@@ -183,12 +144,79 @@ class Ledgers(RuleBasedStateMachine):
         later = [batch for batch in self.book.journal if batch.entry[0] > self.saved[0]]
         if later:
             engine.replay(write_copy([row for batch in later for row in batch.rows]), [b.entry for b in later])
-        assert engine.balances(0, 10_000) == self._balances(), "a checkpoint gives other balances"
-        assert (engine.holds, engine.seq, engine.hash) == (
-            self.book.engine.holds,
-            self.book.engine.seq,
-            self.book.engine.hash,
-        )
+        return engine
+
+
+class Ledgers(RuleBasedStateMachine):
+    """Hypothesis chooses the requests; whatever differs is a failure, and shrinks to a few steps."""
+
+    @initialize(window_ids=st.sampled_from([1_000, 1, 4, 32]))
+    def open_the_books(self, window_ids: int) -> None:
+        """Two ledgers and seven accounts for each of two tenants."""
+        self.pair = Pair(window_ids)
+
+    @rule(plans=REQUESTS, wait_ms=st.sampled_from(WAITS_MS), undone=st.booleans())
+    def batch(self, plans: list[list[Plan]], wait_ms: int, undone: bool) -> None:
+        """New requests."""
+        self.pair.plan(plans, wait_ms, undone=undone)
+
+    @rule(plans=REQUESTS, which=st.integers(0, 99))
+    def batch_and_retry(self, plans: list[list[Plan]], which: int) -> None:
+        """New requests, then one that was sent before."""
+        self.pair.plan(plans, 0, undone=False)
+        self.pair.retry(which)
+
+    @rule()
+    def set_the_clock_back(self) -> None:
+        """The machine's clock goes back a minute; the ledger's does not."""
+        self.pair.now -= 60 * SECOND
+
+    @rule()
+    def save(self) -> None:
+        """A checkpoint."""
+        self.pair.save()
+
+    def teardown(self) -> None:
+        """What is stored is enough."""
+        if hasattr(self, "pair"):
+            self.pair.end()
+
+
+TestLedgers = Ledgers.TestCase
+TestLedgers.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+
+
+@pytest.mark.parametrize("run", range(LONG_RUNS))
+def test_long_runs(run: int) -> None:
+    """Hundreds of batches in a row, from a seed that a failure prints and PYLEDGER_TEST_SEED repeats."""
+    seed = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
+    try:
+        long_run(random.Random(seed))
+    except BaseException as failure:
+        failure.add_note(f"PYLEDGER_TEST_SEED={seed} repeats it")
+        raise
+
+
+def long_run(chance: random.Random) -> Pair:
+    """One run of some hundred batches."""
+    pair = Pair(chance.choice([1, 16, 200, 100_000]))
+    for _ in range(LONG_RUN_BATCHES):
+        pair.plan(random_requests(chance), chance.choice(WAITS_MS), undone=chance.random() < 0.2)
+        if chance.random() < 0.3:
+            pair.retry(chance.randrange(1_000_000))
+        if chance.random() < 0.02:
+            pair.save()
+        if chance.random() < 0.01:
+            pair.now -= 60 * SECOND
+    pair.end()
+    return pair
 
 
 def compare(command: Command, expected: Answer, seen: Seen) -> None:
@@ -215,13 +243,3 @@ def without_bits(request: Request, body: bytes) -> bytes:
 def counters(account: Account) -> tuple[int, ...]:
     """In the order of the wire."""
     return account.dp, account.dd, account.cp, account.cc
-
-
-TestLedgers = Ledgers.TestCase
-TestLedgers.settings = settings(
-    max_examples=EXAMPLES,
-    stateful_step_count=30,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)

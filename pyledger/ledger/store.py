@@ -34,7 +34,13 @@ JOURNAL_COLUMNS: Final = (
     "target", "ledger", "code", "flags", "timeout_s", "effective_ns", "fingerprint", "reference", "metadata",
     "debit_after", "credit_after",
 )  # fmt: skip
-CONNECTION_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+CONNECTION_ERRORS: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what asyncpg makes of a session that PostgreSQL ended while it was idle
+)
 """What a statement can raise when the database, the wire or the session fails. All of it is handled."""
 
 _SESSION: Final = {

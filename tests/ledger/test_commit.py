@@ -1,0 +1,340 @@
+"""The commit protocol on a real PostgreSQL: every step fails once, and what is acknowledged is what is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from pyledger import _rust
+from pyledger.ledger import Exit, Ledger, State, Unavailable, UnknownOutcome
+from pyledger.ledger.nouns import SAME_FAILURE_MAX
+from pyledger.ledger.store import Session
+from tests.ledger.tools import (
+    Wire,
+    findings,
+    make_accounts,
+    opened,
+    posted,
+    run_as_admin,
+    transfer,
+    until,
+    writer_pid,
+)
+from tests.support.clusters import Database
+
+STEPS = ["begin", "copy", "advance", "commit"]
+both = pytest.mark.postgres(15, 18)
+
+
+def break_once(
+    monkeypatch: pytest.MonkeyPatch, step: str, harm: Callable[[Session], Awaitable[Any]], when: str
+) -> list[str]:
+    """Do harm once, before or after a step of an append."""
+    real = getattr(Session, step)
+    done: list[str] = []
+
+    async def broken(self: Session, *arguments: Any) -> Any:
+        if done or when == "after":
+            result = await real(self, *arguments)
+            if not done:
+                done.append(step)
+                await harm(self)
+            return result
+        done.append(step)
+        await harm(self)
+        return await real(self, *arguments)
+
+    monkeypatch.setattr(Session, step, broken)
+    return done
+
+
+async def prove(database: Database, ledger: Ledger, account: str, amount: int, epoch: int) -> None:
+    """The books say `amount`, in the engine and in the record, and nothing was recorded twice."""
+    assert await posted(ledger, account) == amount
+    assert ledger.stats.epoch == epoch
+    rows = await run_as_admin(
+        database, "SELECT coalesce(sum(amount), 0) FROM pyledger.journal WHERE kind = 3 AND status = 0"
+    )
+    assert rows == amount
+    assert await findings(database) == []
+
+
+@both
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_the_backend_dies_at_a_step(
+    database: Database, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    async def kill(session: Session) -> None:
+        await run_as_admin(database, "SELECT pg_terminate_backend($1)", session._connection.get_server_pid())
+
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        done = break_once(monkeypatch, step, kill, when)
+        first = transfer(debit, credit, 5)
+        reply = await asyncio.wait_for(ledger.writer.submit(first), 20)
+        assert (reply.outcome, done) == ("accepted", [step])
+        again = await asyncio.wait_for(ledger.writer.submit(first), 20)
+        assert again.replayed
+        assert again.body == reply.body
+        await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit, 2)), 20)
+        await prove(database, ledger, credit, 7, epoch=2)
+
+
+@both
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_the_wire_breaks_at_commit(database: Database, wire: Wire, side: str) -> None:
+    """Before: COMMIT never arrives. After: it lands, and its reply is lost."""
+    async with opened(database, url=wire.url) as ledger:
+        debit, credit = await make_accounts(ledger)
+        setattr(wire, side, b"COMMIT\0")
+        commands = [transfer(debit, credit, 5) for _ in range(3)]
+        replies = await asyncio.gather(*map(ledger.writer.submit, commands))
+        assert wire.cuts == 1
+        assert [reply.outcome for reply in replies] == ["accepted"] * 3
+        assert not any(reply.replayed for reply in replies)
+        await prove(database, ledger, credit, 15, epoch=2)
+        assert ledger.stats.fences == 1
+
+
+@pytest.mark.parametrize("piece", [b"BEGIN\0", b"PGCOPY", b"pyledger.head SET seq", b"epoch = epoch + 1"])
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_the_wire_breaks_elsewhere(database: Database, wire: Wire, side: str, piece: bytes) -> None:
+    async with opened(database, url=wire.url) as ledger:
+        debit, credit = await make_accounts(ledger)
+        if piece == b"epoch = epoch + 1":
+            wire.before = b"COMMIT\0"
+            pending = ledger.writer.submit(transfer(debit, credit, 5))
+            await until(lambda: wire.cuts == 1)
+            setattr(wire, side, piece)
+        else:
+            setattr(wire, side, piece)
+            pending = ledger.writer.submit(transfer(debit, credit, 5))
+        assert (await asyncio.wait_for(pending, 20)).outcome == "accepted"
+        await ledger.writer.submit(transfer(debit, credit, 1))
+        await prove(database, ledger, credit, 6, epoch=ledger.stats.epoch)
+
+
+async def test_the_fence_itself_is_cut_at_its_commit(database: Database, wire: Wire) -> None:
+    """Our own fence landed and we do not know it: the next one ends that epoch too."""
+    async with opened(database, url=wire.url) as ledger:
+        debit, credit = await make_accounts(ledger)
+        wire.before = b"COMMIT\0"
+        pending = ledger.writer.submit(transfer(debit, credit, 5))
+        await until(lambda: wire.cuts == 1)
+        wire.after = b"COMMIT;"
+        assert (await asyncio.wait_for(pending, 20)).outcome == "accepted"
+        assert wire.cuts == 2
+        await prove(database, ledger, credit, 5, epoch=3)
+
+
+async def test_postgresql_is_away_and_comes_back(database: Database, wire: Wire) -> None:
+    async with opened(database, url=wire.url) as ledger:
+        debit, credit = await make_accounts(ledger)
+        wire.away, wire.before = True, b"COMMIT\0"
+        riding = ledger.writer.submit(transfer(debit, credit, 5))
+        await until(lambda: ledger.state is State.RECONNECTING)
+        for refused in (lambda: ledger.writer.submit(transfer(debit, credit)), lambda: ledger.writer.read(lambda _: 1)):
+            with pytest.raises(Unavailable) as raised:
+                refused()
+            assert raised.value.retry_after_s >= 1
+        with pytest.raises(Unavailable):
+            await ledger.reads.transfer(7, "01890000-0000-7000-8000-000000000000")
+        await asyncio.sleep(0.5)
+        assert not riding.done()
+        wire.away = False
+        assert (await asyncio.wait_for(riding, 20)).outcome == "accepted"
+        assert ledger.stats.reconnects > 1
+        await prove(database, ledger, credit, 5, epoch=2)
+
+
+async def test_a_stop_while_postgresql_is_away_leaves_the_outcome_open(database: Database, wire: Wire) -> None:
+    async with opened(database, url=wire.url, drain_timeout_s=1) as ledger:
+        debit, credit = await make_accounts(ledger)
+        wire.away, wire.after = True, b"COMMIT\0"
+        first = transfer(debit, credit, 5)
+        riding = ledger.writer.submit(first)
+        queued = ledger.writer.submit(transfer(debit, credit, 9)) if ledger.state is State.SERVING else None
+        await until(lambda: ledger.state is State.RECONNECTING)
+        await ledger.close()
+        assert await ledger.ended() is Exit.CLEAN
+        with pytest.raises(UnknownOutcome):
+            await riding
+        if queued is not None:
+            with pytest.raises(Unavailable):
+                await queued
+    wire.away = False
+    async with opened(database) as ledger:
+        reply = await ledger.writer.submit(first)
+        assert (reply.outcome, reply.replayed) == ("accepted", True), "it had landed, and the same id tells"
+
+
+async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -> None:
+    """COMMIT "succeeds" with a warning: that is unknown, and the fence waits until a standby has it."""
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        try:
+            await run_as_admin(database, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            await run_as_admin(database, "SELECT pg_reload_conf()")
+            pid = writer_pid(ledger)
+            await asyncio.sleep(0.3)
+            riding = ledger.writer.submit(transfer(debit, credit, 5))
+            await asyncio.sleep(0.5)
+            assert not riding.done()
+            await run_as_admin(database, "SELECT pg_cancel_backend($1)", pid)
+            await until(lambda: ledger.state is State.RECONNECTING)
+            assert "canceling wait for synchronous replication" in ledger.stats.reason
+            await asyncio.sleep(0.5)
+            assert not riding.done(), "no standby has it yet"
+        finally:
+            await run_as_admin(database, "ALTER SYSTEM RESET synchronous_standby_names")
+            await run_as_admin(database, "SELECT pg_reload_conf()")
+        assert (await asyncio.wait_for(riding, 20)).outcome == "accepted"
+        await prove(database, ledger, credit, 5, epoch=2)
+
+
+LOST = {
+    "the last batch": "UPDATE pyledger.head SET seq = seq - 1, hash = sha256('other')",
+    "its hash": "UPDATE pyledger.head SET hash = sha256('other')",
+    "our takeover": "UPDATE pyledger.head SET epoch = epoch - 1, owner = 'before'",
+    "everything": "DELETE FROM pyledger.head",
+}
+
+
+@pytest.mark.parametrize("what", LOST)
+async def test_lost_history_halts(database: Database, what: str) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        pid = writer_pid(ledger)
+        await run_as_admin(database, LOST[what])
+        await run_as_admin(database, "SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit, 5)), 20)
+        assert await asyncio.wait_for(ledger.ended(), 20) is Exit.HALTED
+        assert ledger.state is State.HALTED
+        assert "history was lost" in ledger.stats.reason
+        assert "\n" not in ledger.stats.reason
+        with pytest.raises(Unavailable):
+            ledger.writer.read(lambda engine: engine.seq)
+
+
+async def test_a_head_that_moved_within_our_epoch_halts(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await run_as_admin(database, "UPDATE pyledger.head SET seq = seq + 1")
+        with pytest.raises(UnknownOutcome):
+            await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit, 5)), 20)
+        assert await ledger.ended() is Exit.HALTED
+        assert "moved within our epoch" in ledger.stats.reason
+
+
+@pytest.mark.parametrize("ask", ["append", "read"])
+async def test_a_fenced_writer_answers_nothing_and_ends(database: Database, ask: str) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await run_as_admin(database, "UPDATE pyledger.head SET epoch = epoch + 1, owner = 'successor'")
+        commands = transfer(debit, credit, 5)
+        append = ask == "append"
+        asked: Any = ledger.writer.submit(commands) if append else ledger.writer.read(lambda engine: engine.seq)
+        with pytest.raises(UnknownOutcome, match="successor"):
+            await asyncio.wait_for(asked, 20)
+        assert await ledger.ended() is Exit.FENCED
+        assert await run_as_admin(database, "SELECT count(*) FROM pyledger.journal WHERE kind = 3") == 0
+
+
+class Forgetful:
+    """An engine whose window and lookups have missed every id, as they never should."""
+
+    def __init__(self, engine: _rust.Engine) -> None:
+        self._engine = engine
+
+    def probe(self, _: object) -> None:
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+async def test_the_unique_index_has_the_last_word(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        first = transfer(debit, credit, 5)
+        reply = await ledger.writer.submit(first)
+    async with opened(database) as ledger:
+        ledger.writer.engine = Forgetful(ledger.writer.engine)  # type: ignore[assignment]
+        pair = [ledger.writer.submit(first), ledger.writer.submit(transfer(debit, credit, 2))]
+        again, other = await asyncio.wait_for(asyncio.gather(*pair), 20)
+        assert (again.body, again.replayed) == (reply.body, True)
+        assert (other.outcome, other.replayed) == ("accepted", False)
+        assert ledger.stats.fences == 0
+        await prove(database, ledger, credit, 7, epoch=2)
+
+
+async def test_a_batch_that_postgresql_never_takes_halts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    async def refuse(self: Session, stream: bytes) -> None:
+        tries.append(len(stream))
+        await self._connection.execute("SELECT 1 / 0")
+
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        monkeypatch.setattr(Session, "copy", refuse)
+        with pytest.raises(UnknownOutcome):
+            await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit, 5)), 20)
+        assert await ledger.ended() is Exit.HALTED
+        assert len(tries) == SAME_FAILURE_MAX
+        assert "division by zero" in ledger.stats.reason
+
+
+async def test_only_one_of_two_writers_appends(database: Database) -> None:
+    """The compare-and-set alone, without locks: same epoch, same head, two sessions at once."""
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        ready = await ledger.writer.read(lambda engine: (engine.seq, engine.hash))
+        applied = [ledger.writer.engine.apply([transfer(debit, credit, 1)], 2 * 10**18, []) for _ in range(2)]
+        ledger.writer.engine.undo()
+        assert applied[0].prev_hash == ready[1]
+        sessions = [await Session.open(database.server_dsn, 0) for _ in range(2)]
+
+        async def append(session: Session, epoch: int) -> bool:
+            await session.begin()
+            await session.copy(applied[0].copy)
+            if not await session.advance(epoch, applied[0]):
+                await session.rollback()
+                return False
+            await asyncio.sleep(0.1)
+            await session.commit()
+            return True
+
+        await sessions[0].make_partitions(2 * 10**18, 1)
+        assert not await append(sessions[0], epoch=2), "another epoch"
+        head = await sessions[0].head()
+        assert head is not None
+        await run_as_admin(database, "UPDATE pyledger.head SET hash = sha256('other')")
+        assert not await append(sessions[0], epoch=1), "another hash before it"
+        await run_as_admin(database, "UPDATE pyledger.head SET hash = $1, seq = seq - 1", head.position.hash)
+        assert not await append(sessions[0], epoch=1), "a gap"
+        await run_as_admin(database, "UPDATE pyledger.head SET seq = seq + 1")
+        # The second waits for the first at the unique index, and then finds the head moved or the id taken.
+        outcomes = await asyncio.gather(*(append(each, 1) for each in sessions), return_exceptions=True)
+        assert outcomes.count(True) == 1
+        assert any(each is False or isinstance(each, asyncpg.UniqueViolationError) for each in outcomes)
+        for session in sessions:
+            await session.close()
+
+
+async def test_partitions_are_made_for_a_clock_that_jumps_ahead(database: Database) -> None:
+    ahead_ns = [0]
+    async with opened(database, time_ns=lambda: time.time_ns() + ahead_ns[0]) as ledger:
+        debit, credit = await make_accounts(ledger)
+        ahead_ns[0] = 90 * 86_400 * 10**9
+        before_ns = time.time_ns()
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        assert ledger.stats.head_ns > before_ns + ahead_ns[0]
+        await prove(database, ledger, credit, 5, epoch=1)

@@ -40,6 +40,7 @@ class ServerProcess:
     settings: dict[str, object]
     log_file: Path
     arguments: tuple[str, ...] = ("--dev",)
+    python: str = sys.executable
     url: str = field(default="", init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -57,11 +58,12 @@ class ServerProcess:
         self.url = f"{scheme}://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pyledger.cli", "serve", *self.arguments],
+                [self.python, "-m", "pyledger.cli", "serve", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment(**self.settings),
+                cwd="/",
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -216,12 +216,7 @@ fn decode(tuple: &mut Tuple<'_, '_>, text: &mut Vec<u8>) -> Result<Stored, Corru
     let fingerprint = fingerprint.ok_or_else(|| Corrupt("a fingerprint is not 16 bytes".to_owned()))?;
     let reference = tuple.text(REFERENCE_BYTES_MAX)?.unwrap_or_default();
     let metadata = tuple.text(METADATA_BYTES_MAX)?.unwrap_or_default();
-    let (debit_after, credit_after) = (tuple.bytea()?, tuple.bytea()?);
-    let (debit_after, credit_after) = match (debit_after, credit_after, touches_accounts(kind, status)) {
-        (Some(debit), Some(credit), true) => (counters(debit)?, counters(credit)?),
-        (None, None, false) => (Counters::default(), Counters::default()),
-        _ => return Err(Corrupt("a row has balances and touches no account, or the reverse".to_owned())),
-    };
+    let (debit_after, credit_after) = balances_after(tuple, touches_accounts(kind, status))?;
     if seq == 0 || recorded_ns == 0 || id == 0 || tenant == 0 || ledger > LEDGER_MAX {
         return Err(Corrupt("a number is outside the range of its column".to_owned()));
     }
@@ -249,6 +244,15 @@ fn decode(tuple: &mut Tuple<'_, '_>, text: &mut Vec<u8>) -> Result<Stored, Corru
         credit_after,
     };
     Ok(Stored { shard, seq, row })
+}
+
+/// The balances of both accounts, which are there exactly if the row touches accounts.
+fn balances_after(tuple: &mut Tuple<'_, '_>, touches: bool) -> Result<(Counters, Counters), Corrupt> {
+    match (tuple.bytea()?, tuple.bytea()?) {
+        (Some(debit), Some(credit)) if touches => Ok((counters(debit)?, counters(credit)?)),
+        (None, None) if !touches => Ok((Counters::default(), Counters::default())),
+        _ => Err(Corrupt("a row has balances and touches no account, or the reverse".to_owned())),
+    }
 }
 
 fn kind(number: u16) -> Result<RowKind, Corrupt> {

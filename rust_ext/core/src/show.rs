@@ -103,15 +103,7 @@ fn transfer_row(
             account_after("debit_account", row.tenant, row.debit, &row.debit_after, side, out)?;
             account_after("credit_account", row.tenant, row.credit, &row.credit_after, side, out)?;
         }
-        Some(refusal) => {
-            for (name, account) in [("debit_account_id", row.debit), ("credit_account_id", row.credit)] {
-                if account != 0 {
-                    key(name, out);
-                    id(account, out);
-                }
-            }
-            refusal_and_detail(refusal, out);
-        }
+        Some(refusal) => accounts_and_refusal(row, refusal, out),
     }
     if row.target != 0 {
         key(if row.kind == RowKind::Reverse { "reverses" } else { "pending_id" }, out);
@@ -126,6 +118,17 @@ fn transfer_row(
         }
     }
     ending(row, text, out)
+}
+
+/// Which accounts a declined transfer named, as far as it is known, and why it was declined.
+fn accounts_and_refusal(row: &Row, refusal: Refusal, out: &mut Vec<u8>) {
+    for (name, account) in [("debit_account_id", row.debit), ("credit_account_id", row.credit)] {
+        if account != 0 {
+            key(name, out);
+            id(account, out);
+        }
+    }
+    refusal_and_detail(refusal, out);
 }
 
 fn account_after(

@@ -149,7 +149,8 @@ fn an_id_twice_in_a_chain_is_a_retry_or_a_conflict() {
 #[test]
 fn accounts_are_opened_together() {
     let mut bank = Shard::bank();
-    let answers = bank.many(&[linked(account(70)), linked(account(71)), Command { ledger: 9, ..account(72) }]);
+    let answers =
+        bank.many(&[linked(account(70)), linked(account(71)), Command { ledger: 9, ..account(72) }]);
     let refused = Some(Refusal::LinkedChainRefused);
     assert_eq!(refusals(&answers), [refused, refused, Some(Refusal::LedgerNotFound)]);
     assert_eq!((bank.engine.account(1, 70), bank.engine.accounts()), (None, 4));

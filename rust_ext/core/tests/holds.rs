@@ -41,10 +41,9 @@ fn a_hold_is_posted_in_part_and_the_rest_released() {
 #[test]
 fn a_void_releases_all_of_it_and_a_second_resolution_says_what_was_first() {
     let mut bank = Shard::bank();
-    for (first, second) in [
-        (VOID, Refusal::PendingTransferAlreadyVoided),
-        (POST, Refusal::PendingTransferAlreadyPosted),
-    ] {
+    for (first, second) in
+        [(VOID, Refusal::PendingTransferAlreadyVoided), (POST, Refusal::PendingTransferAlreadyPosted)]
+    {
         let hold = bank.pending(3, 1, 100);
         bank.one(hold).accepted();
         let resolution = bank.act(first, hold.id);
@@ -223,11 +222,8 @@ fn a_closing_hold_closes_until_it_is_voided_or_expires() {
     let open = bank.pending(3, 1, 5);
     bank.one(open).accepted();
     for ends_by_void in [true, false] {
-        let close = Command {
-            flags: PENDING | transfer_flags::CLOSING_DEBIT,
-            timeout_s: 9,
-            ..bank.pending(3, 4, 1)
-        };
+        let close =
+            Command { flags: PENDING | transfer_flags::CLOSING_DEBIT, timeout_s: 9, ..bank.pending(3, 4, 1) };
         bank.one(close).accepted();
         assert!(bank.is_closed(3) && !bank.is_closed(4));
         let (out, into) = (bank.transfer(3, 4, 1), bank.transfer(4, 3, 1));
@@ -263,8 +259,7 @@ fn a_void_of_another_hold_does_not_reopen() {
 #[test]
 fn closing_in_a_failing_chain_leaves_the_account_open() {
     let mut bank = Shard::bank();
-    let close =
-        Command { flags: PENDING | LINKED | transfer_flags::CLOSING_DEBIT, ..bank.pending(3, 4, 1) };
+    let close = Command { flags: PENDING | LINKED | transfer_flags::CLOSING_DEBIT, ..bank.pending(3, 4, 1) };
     let fails = bank.transfer(3, 4, 1);
     let answers = bank.many(&[close, fails]);
     assert_eq!(answers[1].refusal, Some(Refusal::DebitAccountClosed));

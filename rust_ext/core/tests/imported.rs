@@ -11,8 +11,11 @@ const IMPORTED: u16 = transfer_flags::IMPORTED;
 /// Accounts 71 and 72 of the past, opened at 10 and 20.
 fn past() -> Shard {
     let mut bank = Shard::bank();
-    let accounts = [(71, 10), (72, 20)]
-        .map(|(id, effective_ns)| Command { flags: account_flags::IMPORTED, effective_ns, ..account(id) });
+    let accounts = [(71, 10), (72, 20)].map(|(id, effective_ns)| Command {
+        flags: account_flags::IMPORTED,
+        effective_ns,
+        ..account(id)
+    });
     for answer in bank.many(&accounts) {
         answer.accepted();
     }

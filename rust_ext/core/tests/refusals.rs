@@ -50,16 +50,20 @@ const TABLE: &[(Refusal, Story)] = &[
     }),
     (Refusal::AmountMustNotBeZero, |bank| bank.transfer(3, 4, 0)),
     (Refusal::TimeoutReservedForPending, |bank| Command { timeout_s: 1, ..bank.transfer(3, 4, 1) }),
-    (Refusal::ClosingMustBePending, |bank| {
-        Command { flags: transfer_flags::CLOSING_DEBIT, ..bank.transfer(3, 4, 1) }
+    (Refusal::ClosingMustBePending, |bank| Command {
+        flags: transfer_flags::CLOSING_DEBIT,
+        ..bank.transfer(3, 4, 1)
     }),
     (Refusal::GroupReservedForResolution, |bank| Command { flags: GROUP, ..bank.transfer(3, 4, 1) }),
     (Refusal::GroupResolvesInFull, |bank| Command { amount: 1, ..bank.act(POST | GROUP, 9) }),
     (Refusal::AllowanceNeedsALimit, |_| Command { amount: 1, ..account(90) }),
     (Refusal::ExponentOutOfRange, |_| Command { code: 39, ..ledger(90) }),
     (Refusal::ImportedNeedsEffectiveAt, |bank| Command { flags: IMPORTED, ..bank.transfer(3, 4, 1) }),
-    (Refusal::ImportedTimeoutMustBeZero, |bank| {
-        Command { flags: IMPORTED | PENDING, timeout_s: 1, effective_ns: 1, ..bank.transfer(3, 4, 1) }
+    (Refusal::ImportedTimeoutMustBeZero, |bank| Command {
+        flags: IMPORTED | PENDING,
+        timeout_s: 1,
+        effective_ns: 1,
+        ..bank.transfer(3, 4, 1)
     }),
     (Refusal::ImportedMustNotBeInTheFuture, |bank| imported(bank, 3, 4, bank.now_ns + MS)),
     (Refusal::LedgerNotFound, |bank| Command { ledger: 90, ..bank.transfer(90, 91, 1) }),
@@ -197,8 +201,7 @@ fn resolved(bank: &mut Shard, flags: u16) -> Command {
 }
 
 fn close(bank: &mut Shard, id: u128) {
-    let closing =
-        Command { flags: PENDING | transfer_flags::CLOSING_DEBIT, ..bank.transfer(id, 4, 1) };
+    let closing = Command { flags: PENDING | transfer_flags::CLOSING_DEBIT, ..bank.transfer(id, 4, 1) };
     bank.one(closing).accepted();
 }
 
@@ -304,7 +307,10 @@ fn the_first_refusal_of_the_table_wins() {
         ),
         (Refusal::GroupReservedForResolution, Command { amount: 1, ..bank.act(REVERSE | GROUP, 9) }),
         (Refusal::GroupResolvesInFull, Command { amount: 1, ..bank.act(POST | GROUP | IMPORTED, 9) }),
-        (Refusal::ImportedNeedsEffectiveAt, Command { flags: IMPORTED, ledger: 90, ..bank.transfer(3, 4, 1) }),
+        (
+            Refusal::ImportedNeedsEffectiveAt,
+            Command { flags: IMPORTED, ledger: 90, ..bank.transfer(3, 4, 1) },
+        ),
         (Refusal::ImportedMustNotBeInTheFuture, imported(&mut bank, 90, 91, now + SECOND)),
         (Refusal::LedgerNotFound, Command { ledger: 90, ..bank.transfer(3, 53, 1) }),
         (Refusal::DebitAccountNotFound, bank.transfer(90, 91, 1)),
@@ -377,10 +383,7 @@ fn accounts_and_ledgers_have_a_ladder_too() {
             Refusal::ImportedNeedsEffectiveAt,
             Command { flags: account_flags::IMPORTED, ledger: 90, ..account(90) },
         ),
-        (
-            Refusal::ImportedMustNotBeInTheFuture,
-            Command { effective_ns: START_NS * 2, id: 90, ..dated },
-        ),
+        (Refusal::ImportedMustNotBeInTheFuture, Command { effective_ns: START_NS * 2, id: 90, ..dated }),
         (Refusal::LedgerNotFound, Command { ledger: 90, ..account(90) }),
         (Refusal::ImportedMustNotRegress, Command { id: 91, ..dated }),
         (Refusal::IdempotencyConflict, Command { kind: CommandKind::Account, ..command(70) }),

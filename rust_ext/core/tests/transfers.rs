@@ -15,7 +15,10 @@ fn a_transfer_moves_and_its_row_says_what_both_accounts_are_then() {
     let mut bank = Shard::bank();
     let transfer = Command { effective_ns: 5, ..bank.transfer(3, 1, 100) };
     let request = Request {
-        commands: vec![Command { text: Text { start: 1, reference_bytes: 2, metadata_bytes: 3 }, ..transfer }],
+        commands: vec![Command {
+            text: Text { start: 1, reference_bytes: 2, metadata_bytes: 3 },
+            ..transfer
+        }],
         text: b"xabcdexx".to_vec(),
     };
     let row = bank.request(request)[0].accepted();
@@ -135,7 +138,10 @@ fn a_full_hold_can_always_be_posted() {
     assert_eq!(answers[2].refusal, Some(Refusal::OverflowsDebits));
     let post = bank.act(transfer_flags::POST_PENDING, hold.id);
     bank.one(post).accepted();
-    assert_eq!((bank.counters(3), bank.counters(4)), (counters(0, u128::MAX, 0, 0), counters(0, 0, 0, u128::MAX)));
+    assert_eq!(
+        (bank.counters(3), bank.counters(4)),
+        (counters(0, u128::MAX, 0, 0), counters(0, 0, 0, u128::MAX))
+    );
 }
 
 #[test]

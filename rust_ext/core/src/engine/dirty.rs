@@ -12,11 +12,11 @@ use crate::state::Checkpoint;
 pub(super) struct Dirty {
     ledgers: BTreeSet<u32>,
     accounts: Bits,
-    /// Slots of holds that may be in no checkpoint yet.
+    /// Slots of holds opened since.
     holds: Bits,
-    /// Slots of holds that are in one.
+    /// Slots of holds that a checkpoint may contain.
     holds_stored: Bits,
-    /// Holds in one that are open no more.
+    /// Holds that a checkpoint may contain and that are open no more.
     holds_removed: Vec<(u32, u128)>,
 }
 
@@ -58,9 +58,8 @@ impl Dirty {
         let accounts = accounts.into_iter().map(|slot| (slot, *books.accounts.get(slot))).collect();
         let mut holds = Vec::new();
         for slot in self.holds.drain() {
-            // Opened and gone in between, or its slot is that of a hold already stored.
-            let Some(hold) = books.holds.open_at(slot) else { continue };
-            if !self.holds_stored.contains(slot) {
+            // What was opened and is gone again leaves a vacant slot.
+            if let Some(hold) = books.holds.open_at(slot) {
                 self.holds_stored.set(slot);
                 holds.push(*hold);
             }
@@ -72,8 +71,8 @@ impl Dirty {
         Checkpoint { last_ns, ledgers, accounts, holds, holds_removed }
     }
 
-    /// Marks again what `take` gave. It may have been stored all the same, so what of it is gone by now
-    /// stays on the list of what to delete.
+    /// Marks again what `take` gave. It may have been stored all the same, so its holds still count as such,
+    /// and will be deleted when they are gone.
     pub(super) fn give_back(&mut self, books: &Books, checkpoint: &Checkpoint) {
         for ledger in &checkpoint.ledgers {
             let slot = books.ledgers.find(ledger.tenant, ledger.number);
@@ -84,7 +83,6 @@ impl Dirty {
         }
         for hold in &checkpoint.holds {
             if let Some(slot) = books.holds.find(hold.tenant, hold.id) {
-                self.holds_stored.clear(slot);
                 self.holds.set(slot);
             }
         }

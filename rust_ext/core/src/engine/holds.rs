@@ -3,7 +3,7 @@
 //! Slots are used again, last freed first; each change can be taken back exactly, in reverse order. All
 //! orders follow from when a hold was recorded, never from its slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chunks::Chunks;
 use super::index::{Keys, SlotIndex};
@@ -16,8 +16,8 @@ pub(super) struct Holds {
     rows: Chunks<Hold>,
     vacant: Vec<u32>,
     index: SlotIndex,
-    /// By when it expires, then by when it was recorded, which is unique.
-    expiry: BTreeMap<(u64, u64), u32>,
+    /// Slots by when their holds expire.
+    expiry: BTreeSet<(u64, u32)>,
     /// Linked holds by when they were recorded: those of one group stand side by side.
     groups: BTreeMap<u64, u32>,
     keys: Keys,
@@ -29,7 +29,7 @@ impl Holds {
             rows: Chunks::new(),
             vacant: Vec::new(),
             index: SlotIndex::new(),
-            expiry: BTreeMap::new(),
+            expiry: BTreeSet::new(),
             groups: BTreeMap::new(),
             keys,
         }
@@ -91,7 +91,7 @@ impl Holds {
     fn put(&mut self, slot: u32, hold: Hold) {
         assert!(self.rows[slot].id == 0, "a hold takes a vacant slot");
         if hold.expires_ns != 0 {
-            self.expiry.insert((hold.expires_ns, hold.recorded_ns), slot);
+            self.expiry.insert((hold.expires_ns, slot));
         }
         if hold.group_id != 0 {
             self.groups.insert(hold.recorded_ns, slot);
@@ -107,7 +107,7 @@ impl Holds {
         assert!(hold.id != 0, "only an open hold is taken");
         self.index.remove(self.keys.hash(hold.tenant, hold.id), slot);
         if hold.expires_ns != 0 {
-            self.expiry.remove(&(hold.expires_ns, hold.recorded_ns));
+            self.expiry.remove(&(hold.expires_ns, slot));
         }
         if hold.group_id != 0 {
             self.groups.remove(&hold.recorded_ns);
@@ -117,13 +117,15 @@ impl Holds {
 
     /// When the first hold expires.
     pub(super) fn next_expiry_ns(&self) -> Option<u64> {
-        self.expiry.first_key_value().map(|(&(expires_ns, _), _)| expires_ns)
+        self.expiry.first().map(|&(expires_ns, _)| expires_ns)
     }
 
-    /// The hold that expires first, if that is not after `now_ns`.
+    /// The hold that expires first, if that is not after `now_ns`. Of several in the same nanosecond the one
+    /// recorded first; they are at least a second apart by that, so never many.
     pub(super) fn first_due(&self, now_ns: u64) -> Option<u32> {
-        let (&(expires_ns, _), &slot) = self.expiry.first_key_value()?;
-        (expires_ns <= now_ns).then_some(slot)
+        let first_ns = self.next_expiry_ns().filter(|&expires_ns| expires_ns <= now_ns)?;
+        let same = self.expiry.range((first_ns, 0)..=(first_ns, u32::MAX)).map(|&(_, slot)| slot);
+        same.min_by_key(|&slot| self.rows[slot].recorded_ns)
     }
 
     /// The open holds of a hold's group in order of creation; of a group that is too large only as many as

@@ -231,10 +231,10 @@ def _as_sent(form: str, c: Command) -> Command:
     if c.kind == "account":
         return c
     if form == "resolution":
-        flags = c.flags & {"group"} if "reverse" not in c.flags else frozenset()
-        flags |= next(({each} for each in sorted(ACTING & c.flags)), {"reverse"})
+        acting = min(c.flags & ACTING, default="reverse")
+        flags = {acting} | (c.flags & {"group"} if acting != "reverse" else frozenset())
         amount = None if "group" in flags else c.amount
-        return replace(c, flags=flags, debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
+        return replace(c, flags=frozenset(flags), debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
     # Over JSON a reversal is known by what it reverses, and no amount is for those that can ask for all.
     flags = c.flags if c.target else c.flags - {"reverse"}
     amount = 5 if c.amount is None and not flags & (ACTING | BALANCING) else c.amount

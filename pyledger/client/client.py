@@ -4,8 +4,6 @@ Guarded here: every write carries an id that is made before the first attempt, s
 however often it is sent; and nothing that the caller did not ask for is ever sent.
 """
 
-# ruff: noqa: A002 - `id` is the word that the ledger and its users say.
-
 from __future__ import annotations
 
 import json

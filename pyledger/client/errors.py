@@ -18,7 +18,7 @@ class LedgerError(Exception):
         detail: str,
         status: int,
         *,
-        command_id: str | None = None,
+        command_id: str | int | None = None,
         recorded_at: str | None = None,
         replayed: bool = False,
     ) -> None:
@@ -70,7 +70,7 @@ class _Problem(msgspec.Struct):
 
     code: str = "unreadable_answer"
     detail: str = "The server's answer is not problem details."
-    id: str | None = None
+    id: str | int | None = None  # a UUID, or the number of a ledger
     recorded_at: str | None = None
 
 

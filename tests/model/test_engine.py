@@ -78,6 +78,12 @@ class Pair:
         self.book.engine.checkpoint_done(taken)
         self.saved = (taken.seq, taken.hash, taken.last_ns)
 
+    def restart(self) -> None:
+        """The process dies; another one goes on from what is stored, and nobody can tell."""
+        before = self.balances()
+        self.book.engine = self._restored() if self.saved is not None else self.book.replayed()
+        assert self.balances() == before
+
     def step(self, requests: list[Request]) -> list[bytes]:
         """Decide one batch in both and compare all that can be seen of it."""
         before = self.balances()
@@ -176,6 +182,11 @@ class Ledgers(RuleBasedStateMachine):
         """A checkpoint."""
         self.pair.save()
 
+    @rule()
+    def restart(self) -> None:
+        """A new process."""
+        self.pair.restart()
+
     def teardown(self) -> None:
         """What is stored is enough."""
         if hasattr(self, "pair"):
@@ -213,6 +224,8 @@ def long_run(chance: random.Random) -> Pair:
             pair.retry(chance.randrange(1_000_000))
         if chance.random() < 0.02:
             pair.save()
+        if chance.random() < 0.02:
+            pair.restart()
         if chance.random() < 0.01:
             pair.now -= 60 * SECOND
     pair.end()

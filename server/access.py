@@ -96,6 +96,7 @@ def _presented_key(headers: HeaderMap) -> str:
     if not given:
         raise Refused("key_missing", headers=(CHALLENGE,))
     scheme, _, key = given[0].partition(" ")
-    if len(given) > 1 or scheme.lower() != SCHEME.strip().lower():
+    key = key.strip()
+    if len(given) > 1 or scheme.lower() != SCHEME.strip().lower() or not key:
         raise Refused("key_missing", headers=(CHALLENGE,))
-    return key.strip()
+    return key

@@ -6,6 +6,7 @@ history is not ours it raises `Fenced`, when it is not the one that was acknowle
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable
@@ -222,8 +223,7 @@ class Committer:
             await self._pause(rules.backoff_s(2))
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._abandoned.wait(), seconds)
-        except TimeoutError:
-            return
-        raise Unavailable("stopped while PostgreSQL was away")
+        if self._abandoned.is_set():
+            raise Unavailable("stopped while PostgreSQL was away")

@@ -1,0 +1,264 @@
+"""Restart: checkpoint plus journal give the state back to the byte, or nothing is served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import asyncpg
+import pytest
+
+from pyledger.ledger import Exit, Ledger, LedgerError, State
+from pyledger.ledger import recovery as recovery_module
+from pyledger.ledger.checkpoint import _QUERIES as CHECKPOINT_QUERIES
+from pyledger.ledger.store import Session
+from tests.ledger.tools import (
+    fields,
+    findings,
+    make_accounts,
+    new_id,
+    open_accounts,
+    opened,
+    resolve,
+    run_as_admin,
+    transfer,
+    transfers,
+)
+from tests.support.clusters import Database
+
+both = pytest.mark.postgres(15, 18)
+
+
+async def live_a_little(ledger: Ledger, accounts: list[str], dice: random.Random, holds: list[str]) -> None:
+    """Transfers, declines, holds and what becomes of them. `holds` are the open ones."""
+    for _ in range(30):
+        rows = []
+        for _ in range(dice.randint(1, 20)):
+            debit, credit = dice.sample(accounts, 2)
+            pending = dice.random() < 0.4
+            rows.append(fields(debit, credit, dice.randint(1, 90), **({"flags": ["pending"]} if pending else {})))
+            if pending:
+                holds.append(rows[-1]["id"])
+        await ledger.writer.submit(transfers(rows))
+        if holds and dice.random() < 0.7:
+            hold = holds.pop(dice.randrange(len(holds)))
+            await ledger.writer.submit(resolve(dice.choice(["post", "void"]), hold))
+
+
+async def digest(ledger: Ledger) -> bytes:
+    return await ledger.writer.between(lambda engine: engine.digest())
+
+
+async def take_checkpoint(ledger: Ledger) -> bool:
+    assert ledger._checkpointer is not None
+    return await ledger._checkpointer.take()
+
+
+@both
+async def test_checkpoint_and_journal_give_the_state_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    dice, holds = random.Random(seed), list[str]()
+    monkeypatch.setattr(recovery_module, "RECOVERY_SLICE_ROWS", 50)
+    monkeypatch.setattr(recovery_module, "_SLICE_BYTES", 1_000)
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger, 40, flags=["debits_must_not_exceed_credits"], allowance="200")
+        for round_number in range(3):
+            await live_a_little(ledger, accounts, dice, holds)
+            assert await take_checkpoint(ledger)
+            accounts += [new_id() for _ in range(5)]
+            await ledger.writer.submit(open_accounts(accounts[-5:]))
+            assert ledger.stats.checkpoints == round_number + 1
+        await live_a_little(ledger, accounts, dice, holds)
+        before, seq = await digest(ledger), ledger.stats.head_seq
+        assert ledger.stats.holds > 0
+        assert ledger._committer is not None
+        ledger._committer.abandon()  # as a crash: no last checkpoint
+    assert await run_as_admin(database, "SELECT seq FROM pyledger.checkpoint") < seq
+    assert await findings(database) == []
+    for _ in range(2):  # once from an older checkpoint and the journal, once from the last checkpoint alone
+        async with opened(database) as ledger:
+            assert (ledger.stats.head_seq, await digest(ledger)) == (seq, before)
+        assert await run_as_admin(database, "SELECT seq FROM pyledger.checkpoint") == seq
+    await run_as_admin(
+        database,
+        "WITH a AS (DELETE FROM pyledger.account), h AS (DELETE FROM pyledger.hold), l AS (DELETE FROM pyledger.ledger)"
+        " UPDATE pyledger.checkpoint SET seq = 0, hash = decode(repeat('00', 32), 'hex'), last_ns = 0, ledgers = 0,"
+        " accounts = 0, holds = 0",
+    )
+    async with opened(database) as ledger:  # from the journal alone
+        assert (ledger.stats.head_seq, await digest(ledger)) == (seq, before)
+
+
+async def test_checkpoints_are_taken_by_rows_and_by_time(database: Database) -> None:
+    async with opened(database, checkpoint_rows=1_000) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(1_200)]))
+        async with asyncio.timeout(10):
+            while ledger.stats.checkpoints < 1:
+                await asyncio.sleep(0.05)
+        assert ledger.stats.checkpoint_seq == ledger.stats.head_seq
+    async with opened(database, checkpoint_interval_s=1) as ledger:
+        await ledger.writer.submit(transfer(debit, credit))
+        async with asyncio.timeout(10):
+            while ledger.stats.checkpoints < 1:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(2.5)
+        assert ledger.stats.checkpoints == 1, "nothing new, nothing to store"
+
+
+@pytest.mark.parametrize("query", ["merge_accounts", "merge_holds", "remove_holds", "advance"])
+async def test_a_failed_checkpoint_changes_nothing_and_is_made_up_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger, 10)
+        dice, holds = random.Random(1), list[str]()
+        await live_a_little(ledger, accounts, dice, holds)
+        assert await take_checkpoint(ledger)
+        kept = await run_as_admin(database, "SELECT seq FROM pyledger.checkpoint")
+        await live_a_little(ledger, accounts, dice, holds)
+        broken: Any = dict(CHECKPOINT_QUERIES) | {query: "SELECT 1 / 0"}
+        with monkeypatch.context() as patch:
+            patch.setattr("pyledger.ledger.checkpoint._QUERIES", broken)
+            assert not await take_checkpoint(ledger)
+        assert await run_as_admin(database, "SELECT seq FROM pyledger.checkpoint") == kept
+        await live_a_little(ledger, accounts, dice, holds)
+        assert await take_checkpoint(ledger)
+        before = await digest(ledger)
+        assert await findings(database) == []
+    async with opened(database) as ledger:
+        assert await digest(ledger) == before
+
+
+async def test_a_checkpoint_of_a_past_epoch_is_not_stored(database: Database) -> None:
+    async with opened(database) as ledger:
+        await make_accounts(ledger)
+        await run_as_admin(database, "UPDATE pyledger.checkpoint SET epoch = epoch + 1")
+        assert not await take_checkpoint(ledger)
+        assert await run_as_admin(database, "SELECT count(*) FROM pyledger.account") == 0
+
+
+async def test_the_money_path_goes_on_beside_a_checkpoint(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        lock = await asyncpg.connect(database.admin_dsn)
+        await lock.execute("BEGIN; LOCK TABLE pyledger.account IN EXCLUSIVE MODE")
+        storing = asyncio.ensure_future(take_checkpoint(ledger))
+        await asyncio.sleep(0.3)
+        for _ in range(5):
+            await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit)), 2)
+        assert not storing.done()
+        await lock.execute("ROLLBACK")
+        await lock.close()
+        assert await storing
+
+
+CORRUPTIONS = {
+    "an amount": "UPDATE pyledger.journal SET amount = amount + 1 WHERE kind = 3",
+    "a balance in a row": "UPDATE pyledger.journal SET debit_after = '\\x00010000' WHERE kind = 3",
+    "a missing row": "DELETE FROM pyledger.journal WHERE kind = 3",
+    "a root": "UPDATE pyledger.batch SET root = sha256('other') WHERE seq = 3",
+    "a link": "UPDATE pyledger.batch SET hash = sha256('other') WHERE seq = 2",
+    "a missing batch": "DELETE FROM pyledger.batch WHERE seq = 2",
+    "the last batch": "DELETE FROM pyledger.batch WHERE seq = 3",
+}
+
+
+async def refuses_to_serve(database: Database) -> str:
+    async with opened(database, wait=False) as ledger:
+        assert await asyncio.wait_for(ledger.ended(), 20) is Exit.HALTED
+        assert ledger.state is State.HALTED
+        with pytest.raises(LedgerError):
+            await ledger.serving()
+        return ledger.stats.reason
+
+
+@pytest.mark.parametrize("what", CORRUPTIONS)
+async def test_a_corrupt_journal_is_never_served(database: Database, what: str) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        assert ledger.stats.head_seq == 3
+        assert ledger._committer is not None
+        ledger._committer.abandon()
+    await run_as_admin(database, CORRUPTIONS[what])
+    reason = await refuses_to_serve(database)
+    assert "corrupt" in reason or "history was lost" in reason
+    assert "\n" not in reason
+
+
+CHECKPOINT_CORRUPTIONS = {
+    "a missing account": "DELETE FROM pyledger.account WHERE slot = 1",
+    "a slot": "UPDATE pyledger.account SET slot = 9 WHERE slot = 1",
+    "a missing hold": "DELETE FROM pyledger.hold",
+    "a missing ledger": "DELETE FROM pyledger.ledger",
+    "its hash": "UPDATE pyledger.checkpoint SET hash = sha256('other')",
+    "ahead of the head": "UPDATE pyledger.checkpoint SET seq = seq + 10",
+    "a balance": "UPDATE pyledger.account SET credits_posted = credits_posted + 1 WHERE slot = 1",
+    "no row": "DELETE FROM pyledger.checkpoint",
+}
+
+
+@pytest.mark.parametrize("what", CHECKPOINT_CORRUPTIONS)
+async def test_a_corrupt_checkpoint_is_never_served(database: Database, what: str) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        await ledger.writer.submit(transfer(debit, credit, 5, flags=["pending"]))
+    await run_as_admin(database, CHECKPOINT_CORRUPTIONS[what])
+    reason = await refuses_to_serve(database)
+    assert "corrupt" in reason or "history was lost" in reason
+
+
+async def test_recovery_starts_over_when_its_connection_dies(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        before = await digest(ledger)
+    real, tries = recovery_module.load_checkpoint, []
+
+    async def dies(connection: asyncpg.Connection, *arguments: Any) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            await run_as_admin(database, "SELECT pg_terminate_backend($1)", connection.get_server_pid())
+        await real(connection, *arguments)
+
+    monkeypatch.setattr(recovery_module, "load_checkpoint", dies)
+    async with opened(database) as ledger:
+        assert len(tries) == 2
+        assert await digest(ledger) == before
+
+
+async def test_life_is_shown_during_a_long_recovery(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a standby would think the owner frozen, and the two would take the shard from each other for ever."""
+    real = recovery_module.load_checkpoint
+
+    async def slow(*arguments: Any) -> None:
+        await asyncio.sleep(3.2)
+        await real(*arguments)
+
+    monkeypatch.setattr(recovery_module, "load_checkpoint", slow)
+    async with opened(database, lease_ms=2_000, wait=False) as first:
+        await asyncio.sleep(0.2)
+        async with opened(database, lease_ms=2_000, wait=False) as second:
+            await asyncio.wait_for(first.serving(), 10)
+            assert second.state is State.STANDBY
+            assert (
+                json.loads((await first.writer.submit(transfer(new_id(), new_id()))).body)["code"] == "ledger_not_found"
+            )
+
+
+async def test_a_restart_while_the_last_session_lingers(database: Database) -> None:
+    """A session that nobody reads from any more holds the lock, but not the shard."""
+    lingering = await Session.open(database.server_dsn, 0)
+    await lingering.open_shard()
+    assert await lingering.try_lock(1)
+    assert await lingering.fence(0, "an owner that hangs") is not None
+    async with opened(database, lease_ms=2_000) as ledger:
+        assert ledger.stats.epoch == 2
+    await lingering.close()

@@ -51,10 +51,10 @@ SELECT count(*) AS acknowledged,
     count(*) FILTER (WHERE stored = 0) AS lost,
     count(*) FILTER (WHERE stored > 1) AS stored_twice,
     count(*) FILTER (WHERE stored = 1 AND NOT same) AS other_outcome,
-    count(*) FILTER (WHERE both) AS answered_twice
+    count(*) FILTER (WHERE disagreed) AS answered_twice
 FROM (
     SELECT answered.id, count(stored.id) AS stored,
-        bool_or(answered.accepted) <> bool_and(answered.accepted) AS both,
+        bool_or(answered.accepted) <> bool_and(answered.accepted) AS disagreed,
         bool_and((stored.status = 0) = answered.accepted) AS same
     FROM acknowledged answered
     LEFT JOIN pyledger.journal stored
@@ -99,3 +99,14 @@ FROM served;
 
 -- name: ids_twice
 SELECT count(*) FROM (SELECT FROM pyledger.journal GROUP BY tenant, id HAVING count(*) > 1) AS twice;
+
+-- name: wal_files_missing
+SELECT greatest(0, (SELECT setting::bigint FROM pg_settings WHERE name = 'min_wal_size')
+    / (SELECT setting::bigint / 1048576 FROM pg_settings WHERE name = 'wal_segment_size')
+    - (SELECT count(*) FROM pg_ls_waldir()))::bigint;
+
+-- name: fill_wal_file
+SELECT pg_logical_emit_message(true, 'benchmarks', repeat(md5($1::text), 500000));
+
+-- name: recycle_wal_files
+CHECKPOINT;

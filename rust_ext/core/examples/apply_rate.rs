@@ -42,10 +42,12 @@ fn main() {
 
 fn open(engine: &mut Engine, accounts: u64) {
     let asset = Text { start: 0, reference_bytes: 3, metadata_bytes: 0 };
-    let ledger = Command { kind: CommandKind::Ledger, id: u128::MAX >> 1, code: 2, text: asset, ..command(1) };
+    let ledger =
+        Command { kind: CommandKind::Ledger, id: u128::MAX >> 1, code: 2, text: asset, ..command(1) };
     decide(engine, vec![ledger], b"EUR".to_vec());
-    let commands: Vec<Command> =
-        (1..=accounts).map(|id| Command { kind: CommandKind::Account, code: 1, ..command(id.into()) }).collect();
+    let commands: Vec<Command> = (1..=accounts)
+        .map(|id| Command { kind: CommandKind::Account, code: 1, ..command(id.into()) })
+        .collect();
     for chunk in commands.chunks(BATCH_ROWS_MAX) {
         decide(engine, chunk.to_vec(), Vec::new());
     }

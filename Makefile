@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_QUIET := 1
 VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(shell find rust_ext -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
@@ -45,7 +46,7 @@ $(VENV)/.built: $(VENV)/.installed $(CORE) Cargo.toml Cargo.lock pyproject.toml
 # A venv that was left half made, or whose Python has gone, is made anew.
 $(VENV)/.installed: requirements.lock
 	@$(BIN)/python -c '' 2>/dev/null || { python=$$($(find_python)) && "$$python" -m venv --clear $(VENV); }
-	$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: --requirement requirements.lock
+	$(BIN)/python -m pip install --require-hashes --only-binary :all: --requirement requirements.lock
 	@touch $@
 
 # The first of these that is a Python the lock file was made for.

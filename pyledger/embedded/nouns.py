@@ -30,8 +30,8 @@ RESTART_BACKOFF_MAX_S: Final = 5.0
 """Between attempts to start a PostgreSQL that died; they go on for ever."""
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of PostgreSQL's log; one older file of this size is kept."""
-WAL_PREMAKE_FIRST_S: Final = 5.0
-"""A first start spends at most so long on making WAL files: 1.5 GB on a common disk."""
+WAL_PREMAKE_FIRST_S: Final = 4.0
+"""A first start spends at most so long on making WAL files: 1 GB on a common disk."""
 WAL_PREMAKE_AGAIN_S: Final = 1.0
 """Each later start adds some, until all are there; a restart must be quick."""
 

@@ -39,11 +39,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", metavar="PARTS", help=f"some of {','.join(PARTS)}")
     parser.add_argument("--url", default="", help="a running server, instead of one that is started; plain http")
     parser.add_argument("--key", default=os.environ.get("PYLEDGER_KEY", ""), help="key for --url")
-    parser.add_argument("--database", default="", metavar="URL",
-                        help="PostgreSQL of --url, as a role that may read everything and make temporary tables")
+    parser.add_argument(
+        "--database",
+        default="",
+        metavar="URL",
+        help="PostgreSQL of --url, as a role that may read everything and make temporary tables",
+    )
     parser.add_argument("--tigerbeetle", type=Path, metavar="BINARY", help="run its own benchmark beside ours")
-    parser.add_argument("--scratch", type=Path, metavar="DIR",
-                        help="where data directories are made; a real disk, /var/tmp unless told")
+    parser.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="where data directories are made; a real disk, /var/tmp unless told"
+    )
     parser.add_argument("--keep", metavar="NAME", help="also write the JSON to benchmarks/results/NAME.json")
     return parser.parse_args(arguments)
 
@@ -69,8 +74,14 @@ def asked_of(options: argparse.Namespace, scratch: Path) -> Asked:
 
 async def run(asked: Asked, console: Console) -> Session:
     """Run with a bar for what is under way and a line for what is done."""
-    bar = Progress(TextColumn("{task.fields[part]:<16}"), BarColumn(bar_width=30),
-                   TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True)
+    bar = Progress(
+        TextColumn("{task.fields[part]:<16}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
     current: list[TaskID | str] = []
 
     def show(part: str, phase: str, so_far: int, total: int) -> None:
@@ -82,8 +93,10 @@ async def run(asked: Asked, console: Console) -> Session:
         bar.update(current[0], description=text, completed=so_far, total=total or None)  # type: ignore[arg-type]
 
     def done(measured: Measured) -> None:
-        console.print(f"  {measured.case:<20} {report.number(measured.per_s):>12} /s"
-                      f"   p99 {report.number(measured.latency_ms.get('99')):>9} ms   {measured.title}")
+        console.print(
+            f"  {measured.case:<20} {report.number(measured.per_s):>12} /s"
+            f"   p99 {report.number(measured.latency_ms.get('99')):>9} ms   {measured.title}"
+        )
 
     session = Session(asked, show, done)
     with bar:
@@ -107,14 +120,20 @@ def main() -> int:
         sys.stderr.write(f"benchmarks: {error}\n")
         return EXIT_REFUSED
     except ProofFailed as failed:
-        report.write(OUT / f"{name}.json", {**report.commit(ROOT), "proof_failed": {
-            "case": failed.case, "failures": failed.failures}})
+        report.write(
+            OUT / f"{name}.json",
+            {**report.commit(ROOT), "proof_failed": {"case": failed.case, "failures": failed.failures}},
+        )
         console.print(f"[bold red]The proof failed[/] {failed}")
         return EXIT_PROOF_FAILED
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     found = report.document(session.about, session.figures, session.lines, session.more)
-    for path in (OUT / f"{name}.json", OUT / "latest.json", *([RESULTS / f"{options.keep}.json"] if options.keep else [])):
+    for path in (
+        OUT / f"{name}.json",
+        OUT / "latest.json",
+        *([RESULTS / f"{options.keep}.json"] if options.keep else []),
+    ):
         report.write(path, found)
     for path in (OUT / f"{name}.html", OUT / "latest.html"):
         path.write_text(page.render(found), "utf-8")

@@ -22,6 +22,7 @@ from benchmarks.bodies import account_id
 from benchmarks.load import drive
 from benchmarks.lock_and_update import SCHEMA
 from benchmarks.nouns import BATCH_TRANSFERS, Measured, Plan
+from benchmarks.proof import QUERIES
 from benchmarks.service import Service, free_port, stop
 from benchmarks.summary import percentiles, summarize
 
@@ -33,13 +34,6 @@ PLAIN_CONNECTIONS: Final = 20
 """Connections of the plain form, one transaction a request: what pgledger's benchmark uses."""
 
 _START_TIMEOUT_S: Final = 20.0
-
-_ADVANCE: Final = """
-WITH moved AS (
-    UPDATE pyledger.head SET seq = $1, hash = $2, last_ns = $3 WHERE shard = 0 AND epoch = 0 AND seq = $1 - 1 AND hash = $4
-    RETURNING shard)
-INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
-SELECT shard, $1, 0, $5, $6, $3, $7, $2 FROM moved RETURNING seq"""
 
 Tell = Callable[[str, int], None]
 
@@ -66,12 +60,12 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
         await upgrade(dsn)
         connection = await asyncpg.connect(dsn)
         now_ns = time.time_ns()
-        await connection.execute("SELECT pyledger.open_shard(0::smallint)")
-        await connection.execute(f"SELECT pyledger.make_partitions({now_ns}, 2)")
+        await connection.execute(QUERIES["open_shard"])
+        await connection.execute(QUERIES["make_partitions"], now_ns)
         books = engine.Books(accounts=10_000)
         for applied in books.opening:
             await _append(connection, applied)
-        wal = await service.database.fetchval("SELECT pg_current_wal_insert_lsn()")
+        wal = await service.database.fetchval(QUERIES["wal_bytes"])
         batches = -(-transfers // BATCH_TRANSFERS)
         latencies: list[float] = []
         while len(latencies) < batches:
@@ -86,8 +80,9 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
         measured.per_s = measured.accepted / measured.seconds
         measured.requests, measured.connections = batches, 1
         measured.latency_ms = percentiles(latencies)
-        measured.wal_bytes_per_transfer = float(await service.database.fetchval(
-            "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1)", wal)) / measured.accepted
+        measured.wal_bytes_per_transfer = (
+            await service.database.fetchval(QUERIES["wal_bytes"]) - wal
+        ) / measured.accepted
         await connection.close()
     return measured
 
@@ -95,10 +90,18 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
 async def _append(connection: Any, applied: Any) -> None:
     async with connection.transaction():
         await connection.copy_to_table(
-            "journal", schema_name="pyledger", source=memoryview(applied.copy), format="binary")
+            "journal", schema_name="pyledger", source=memoryview(applied.copy), format="binary"
+        )
         moved = await connection.fetch(
-            _ADVANCE, applied.seq, applied.hash, applied.last_ns, applied.prev_hash, applied.rows,
-            applied.first_ns, applied.root)
+            QUERIES["advance"],
+            applied.seq,
+            applied.hash,
+            applied.last_ns,
+            applied.prev_hash,
+            applied.rows,
+            applied.first_ns,
+            applied.root,
+        )
         assert len(moved) == 1, "the head of the scratch database is not where it was left"
 
 
@@ -107,9 +110,13 @@ async def _process(scratch: Path, module: str, port: int, *arguments: str) -> As
     """One of our own servers in a process of its own; yields its URL."""
     url = f"http://127.0.0.1:{port}"
     with (scratch / f"{module}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{module}", *arguments], stdout=log, stderr=log,
-            stdin=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
+        process = subprocess.Popen(  # noqa: ASYNC220 - a fork, before anything is measured
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            cwd=Path(__file__).parent.parent,
+        )
     try:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
@@ -135,15 +142,21 @@ async def echo(plan: Plan, scratch: Path, answer_bytes: int, tell: Tell) -> Meas
     return summarize(plan, outcomes, "baseline", "echo on the same Granian")
 
 
-async def lock_and_update(service: Service, plan: Plan, scratch: Path, answer_bytes: int, tell: Tell, *,
-                          grouped: bool) -> Measured:
+async def lock_and_update(
+    service: Service, plan: Plan, scratch: Path, answer_bytes: int, tell: Tell, *, grouped: bool
+) -> Measured:
     """The same requests against the set-based lock-and-update ledger in SQL, with or without group commit."""
     rows, connections = (BATCH_ROWS_MAX, 1) if grouped else (1, PLAIN_CONNECTIONS)
     async with scratch_database(service, "pyledger_bench_sql") as dsn:
         connection = await asyncpg.connect(dsn)
         await connection.execute(SCHEMA.read_text("utf-8"))
-        await connection.copy_records_to_table("account", columns=("id",), records=[
-            (account_id(plan.first_account, each).to_bytes(16, "big").hex(),) for each in range(plan.accounts)])
+        await connection.copy_records_to_table(
+            "account",
+            columns=("id",),
+            records=[
+                (account_id(plan.first_account, each).to_bytes(16, "big").hex(),) for each in range(plan.accounts)
+            ],
+        )
         await connection.execute("VACUUM ANALYZE account")
         port = free_port()
         arguments = (dsn, str(port), str(rows), str(connections), str(answer_bytes))
@@ -151,9 +164,8 @@ async def lock_and_update(service: Service, plan: Plan, scratch: Path, answer_by
             outcomes, _ = await drive(plan, url, "", scratch, tell)
         title = "lock-and-update SQL, " + ("group commit" if grouped else "one transaction a request")
         measured = summarize(plan, outcomes, "baseline", title)
-        stored, unequal = await connection.fetchrow(
-            "SELECT (SELECT count(*) FROM transfer WHERE status = 0),"
-            " (SELECT sum(debits) - sum(credits) FROM account)")
-        assert stored >= measured.accepted and unequal == 0, "the baseline's own books do not add up"
+        stored, unequal = await connection.fetchrow(QUERIES["baseline_books"])
+        assert stored >= measured.accepted, "the baseline lost transfers that it acknowledged"
+        assert unequal == 0, "the baseline's debits are not its credits"
         await connection.close()
     return measured

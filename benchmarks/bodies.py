@@ -131,10 +131,14 @@ def flags_of(plan: Plan, random: Random, position: int) -> tuple[int, int]:
     return flags, 0
 
 
-def transfer_json(number: int, debit: str, credit: str, amount: int, ledger: int, flags: int, timeout_s: int) -> str:
+def transfer_json(
+    number: int, debit: str, credit: str, amount: int, ledger: int, *, flags: int = 0, timeout_s: int = 0
+) -> str:
     """One transfer, as compact as a client's encoder makes it."""
-    text = (f'{{"id":"{uuid_text(number)}","debit_account_id":"{debit}","credit_account_id":"{credit}",'
-            f'"amount":"{amount}","ledger":{ledger},"code":1')
+    text = (
+        f'{{"id":"{uuid_text(number)}","debit_account_id":"{debit}","credit_account_id":"{credit}",'
+        f'"amount":"{amount}","ledger":{ledger},"code":1'
+    )
     if flags:
         names = [name for bit, name in ((LINKED, '"linked"'), (PENDING, '"pending"')) if flags & bit]
         text += f',"flags":[{",".join(names)}]'
@@ -152,7 +156,7 @@ def accounts_body(ids: list[int], ledger: int, flags: tuple[str, ...]) -> bytes:
 
 def build(plan: Plan, envelope: Envelope) -> Traffic:
     """Every request of the plan."""
-    random = Random(plan.seed)
+    random = Random(plan.seed)  # noqa: S311 - traffic, no secret
     if plan.choice == "fresh":
         return _fresh(plan, envelope, random)
     if plan.post_after_s:
@@ -180,7 +184,8 @@ def _binary(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
     plain = _TAIL.pack(0, 0, plan.ledger, 1, 0)
     varied = bool(plan.pending_share) or plan.linked
     for _ in range(plan.requests):
-        numbers, parts = [], []
+        numbers: list[bytes] = []
+        parts: list[bytes] = []
         for position in range(plan.per_request):
             number, (debit, credit) = ids.next(), next(chosen)
             tail = plain
@@ -188,10 +193,16 @@ def _binary(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
                 flags, timeout_s = flags_of(plan, random, position)
                 tail = _TAIL.pack(0, timeout_s, plan.ledger, 1, flags)
             numbers.append(number.to_bytes(16, "big"))
-            parts += (number.to_bytes(16, "little"), accounts[debit], accounts[credit],
-                      amounts[1 + int(random.random() * plan.amount_max)], tail)
-        traffic.add(envelope.post("/v1/transfers/batch", b"".join(parts), BINARY_TYPE),
-                    b"".join(numbers), plan.per_request)
+            parts += (
+                number.to_bytes(16, "little"),
+                accounts[debit],
+                accounts[credit],
+                amounts[1 + int(random.random() * plan.amount_max)],
+                tail,
+            )
+        traffic.add(
+            envelope.post("/v1/transfers/batch", b"".join(parts), BINARY_TYPE), b"".join(numbers), plan.per_request
+        )
     return traffic
 
 
@@ -203,7 +214,12 @@ def _texts(plan: Plan, random: Random) -> Iterator[tuple[int, str]]:
         number, amount = ids.next(), 1 + int(random.random() * plan.amount_max)
         flags, timeout_s = flags_of(plan, random, position)
         position = (position + 1) % plan.per_request
-        yield number, transfer_json(number, accounts[debit], accounts[credit], amount, plan.ledger, flags, timeout_s)
+        yield (
+            number,
+            transfer_json(
+                number, accounts[debit], accounts[credit], amount, plan.ledger, flags=flags, timeout_s=timeout_s
+            ),
+        )
 
 
 def _json(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
@@ -211,8 +227,11 @@ def _json(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
     for _ in range(plan.requests):
         made = [next(texts) for _ in range(plan.per_request)]
         body = '{"transfers":[' + ",".join(text for _, text in made) + "]}"
-        traffic.add(envelope.post("/v1/transfers/batch", body.encode()),
-                    b"".join(number.to_bytes(16, "big") for number, _ in made), plan.per_request)
+        traffic.add(
+            envelope.post("/v1/transfers/batch", body.encode()),
+            b"".join(number.to_bytes(16, "big") for number, _ in made),
+            plan.per_request,
+        )
     return traffic
 
 
@@ -230,13 +249,26 @@ def _fresh(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
     for _ in range(plan.requests):
         opened = [ids.next() for _ in range(plan.per_request * 2)]
         moved = [ids.next() for _ in range(plan.per_request)]
-        traffic.add(envelope.post("/v1/accounts/batch", accounts_body(opened, plan.ledger, ())),
-                    b"".join(each.to_bytes(16, "big") for each in opened), 0)
-        texts = [transfer_json(number, uuid_text(opened[2 * each]), uuid_text(opened[2 * each + 1]),
-                               1 + int(random.random() * plan.amount_max), plan.ledger, 0, 0)
-                 for each, number in enumerate(moved)]
-        traffic.add(envelope.post("/v1/transfers/batch", ('{"transfers":[' + ",".join(texts) + "]}").encode()),
-                    b"".join(each.to_bytes(16, "big") for each in moved), plan.per_request)
+        traffic.add(
+            envelope.post("/v1/accounts/batch", accounts_body(opened, plan.ledger, ())),
+            b"".join(each.to_bytes(16, "big") for each in opened),
+            0,
+        )
+        texts = [
+            transfer_json(
+                number,
+                uuid_text(opened[2 * each]),
+                uuid_text(opened[2 * each + 1]),
+                1 + int(random.random() * plan.amount_max),
+                plan.ledger,
+            )
+            for each, number in enumerate(moved)
+        ]
+        traffic.add(
+            envelope.post("/v1/transfers/batch", ('{"transfers":[' + ",".join(texts) + "]}").encode()),
+            b"".join(each.to_bytes(16, "big") for each in moved),
+            plan.per_request,
+        )
     return traffic
 
 
@@ -249,12 +281,11 @@ def _two_phase(plan: Plan, envelope: Envelope, random: Random) -> Traffic:
     holds = [ids.next() for _ in range(count)]
     for hold, at_s in zip(holds, due, strict=True):
         (debit, credit), amount = next(chosen), 1 + int(random.random() * plan.amount_max)
-        text = transfer_json(hold, accounts[debit], accounts[credit], amount, plan.ledger, PENDING, 0)
+        text = transfer_json(hold, accounts[debit], accounts[credit], amount, plan.ledger, flags=PENDING)
         events.append((at_s, hold, envelope.post("/v1/transfers", text.encode())))
         post = ids.next()
         body = f'{{"id":"{uuid_text(post)}"}}'.encode()
-        events.append((at_s + plan.post_after_s, post,
-                       envelope.post(f"/v1/transfers/{uuid_text(hold)}/post", body)))
+        events.append((at_s + plan.post_after_s, post, envelope.post(f"/v1/transfers/{uuid_text(hold)}/post", body)))
     traffic = Traffic()
     for at_s, number, request in sorted(events):
         traffic.add(request, number.to_bytes(16, "big"), 1, at_s)

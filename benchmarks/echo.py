@@ -36,8 +36,15 @@ class Echo:
 
 async def serve(port: int, answer_bytes: int) -> None:
     """Until SIGTERM."""
-    server = Server(Echo(answer_bytes), address="127.0.0.1", port=port, http=HTTPModes.http1, websockets=False,
-                    backlog=BACKLOG_CONNECTIONS, log_enabled=False)
+    server = Server(
+        Echo(answer_bytes),
+        address="127.0.0.1",
+        port=port,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG_CONNECTIONS,
+        log_enabled=False,
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     await server.serve()
 

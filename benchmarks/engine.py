@@ -7,18 +7,20 @@ core's own rate, without sealing and without Python, comes from its example `app
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.bodies import Envelope, account_id, accounts_body, build, first_account
-from benchmarks.nouns import BATCH_TRANSFERS, Plan
+from benchmarks.nouns import BATCH_TRANSFERS, Form, Plan
 from benchmarks.processes import resident_bytes
 from pyledger import _rust
 
@@ -43,24 +45,43 @@ class Made:
     @classmethod
     def of(cls, applied: _rust.Applied) -> Made:
         """Take everything out of the engine's hands."""
-        return cls(applied.seq, applied.rows, applied.copy, applied.prev_hash, applied.hash, applied.root,
-                   applied.first_ns, applied.last_ns)
+        return cls(
+            applied.seq,
+            applied.rows,
+            applied.copy,
+            applied.prev_hash,
+            applied.hash,
+            applied.root,
+            applied.first_ns,
+            applied.last_ns,
+        )
 
 
 class Books:
     """An engine with one ledger and some accounts, and transfers between them without end."""
 
     def __init__(self, accounts: int, *, window_ids: int = 2_000_000) -> None:
-        self.engine = _rust.Engine(0, ledgers_max=10, accounts_max=accounts + 1, holds_max=2_000_000,
-                                   window_ids=window_ids, seed=1)
-        self.plan = Plan("engine", "binary", LEDGER, first_account(LEDGER), accounts, requests=1, connections=1,
-                         per_request=BATCH_TRANSFERS)
+        self.engine = _rust.Engine(
+            0, ledgers_max=10, accounts_max=accounts + 1, holds_max=2_000_000, window_ids=window_ids, seed=1
+        )
+        self.plan = Plan(
+            "engine",
+            "binary",
+            LEDGER,
+            first_account(LEDGER),
+            accounts,
+            requests=1,
+            connections=1,
+            per_request=BATCH_TRANSFERS,
+        )
         self._built = 0
         ledger = _rust.decode_ledger(b'{"id":1,"asset":"EUR","exponent":2}', TENANT)
         self.opening = [self._decide(ledger)]
         for start in range(0, accounts, BATCH_TRANSFERS):
-            ids = [account_id(self.plan.first_account, each)
-                   for each in range(start, min(start + BATCH_TRANSFERS, accounts))]
+            ids = [
+                account_id(self.plan.first_account, each)
+                for each in range(start, min(start + BATCH_TRANSFERS, accounts))
+            ]
             self.opening.append(self._decide(_rust.decode_accounts(accounts_body(ids, LEDGER, ()), TENANT)))
 
     def _decide(self, commands: _rust.Commands) -> Made:
@@ -68,12 +89,10 @@ class Books:
         self.engine.commit()
         return made
 
-    def bodies(self, count: int, form: str = "binary") -> list[bytes]:
+    def bodies(self, count: int, form: Form = "binary") -> list[bytes]:
         """Request bodies of full batches with new ids."""
-        from dataclasses import replace
-
         self._built += 1
-        plan = replace(self.plan, requests=count, seed=self._built, form=form)  # type: ignore[arg-type]
+        plan = replace(self.plan, requests=count, seed=self._built, form=form)
         return [each.partition(b"\r\n\r\n")[2] for each in build(plan, Envelope("", "")).requests]
 
     def batches(self, count: int) -> list[Made]:
@@ -94,22 +113,21 @@ def measure(batches: int, tell: Callable[[str, int], None]) -> dict[str, float]:
         done[name] = done.get(name, 0) + BATCH_TRANSFERS
         return result
 
-    engine = books.engine
+    def one(form: str, body: bytes, decode: Callable[[bytes, int], _rust.Commands]) -> None:
+        engine, now_ns = books.engine, time.time_ns()
+        commands = timed(f"decode_{form}", partial(decode, body, TENANT))
+        timed("probe", partial(engine.probe, [commands]))
+        undone = timed("apply_and_seal", partial(engine.apply, [commands], now_ns, []))
+        timed("undo", engine.undo)
+        applied = timed("apply_and_seal", partial(engine.apply, [commands], now_ns, []))
+        assert applied.hash == undone.hash, "an undone batch, decided again, is another one"
+        timed("copy_bytes", partial(getattr, applied, "copy"))
+        timed(f"encode_replies_{form}", partial(getattr, applied, "replies"))
+        timed("commit", engine.commit)
+
     for turn, (as_binary, as_json) in enumerate(zip(books.bodies(batches), books.bodies(batches, "json"), strict=True)):
-        for form, body, decode in (("binary", as_binary, _rust.decode_transfers_binary),
-                                   ("json", as_json, _rust.decode_transfers)):
-            commands = timed(f"decode_{form}", lambda body=body, decode=decode: decode(body, TENANT))
-            timed("probe", lambda commands=commands: engine.probe([commands]))
-            now_ns = time.time_ns()
-            undone = timed("apply_and_seal", lambda commands=commands, now_ns=now_ns: engine.apply(
-                [commands], now_ns, []))
-            timed("undo", engine.undo)
-            applied = timed("apply_and_seal", lambda commands=commands, now_ns=now_ns: engine.apply(
-                [commands], now_ns, []))
-            assert applied.hash == undone.hash, "an undone batch, decided again, is another one"
-            timed("copy_bytes", lambda applied=applied: applied.copy)
-            timed(f"encode_replies_{form}", lambda applied=applied: [each.body for each in applied.replies])
-            timed("commit", engine.commit)
+        one("binary", as_binary, _rust.decode_transfers_binary)
+        one("json", as_json, _rust.decode_transfers)
         tell("engine", (turn + 1) * 2 * BATCH_TRANSFERS)
     return {f"{name}_per_s": done[name] / seconds for name, seconds in spent.items()}
 
@@ -122,7 +140,12 @@ def apply_rate(root: Path) -> float | None:
     try:
         run = subprocess.run(
             [cargo, "run", "--quiet", "--release", "--locked", "-p", "pyledger-core", "--example", "apply_rate"],
-            cwd=root, capture_output=True, text=True, timeout=_CARGO_TIMEOUT_S, check=False)
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=_CARGO_TIMEOUT_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return None
     found = re.search(r"([\d.]+) million transfers a second", run.stdout)
@@ -143,8 +166,6 @@ def bytes_per_account(accounts: int) -> float | None:
 
 
 def _open_accounts(accounts: int, pipe: Connection) -> None:
-    import os
-
     # The smallest window: its ids are counted apart. Two batches first, so that buffers are at their size.
     books = Books(2 * BATCH_TRANSFERS, window_ids=8_190)
     engine = _rust.Engine(0, ledgers_max=10, accounts_max=accounts, holds_max=10, window_ids=8_190, seed=1)

@@ -41,7 +41,7 @@ def batch(answer: bytes, commands: int) -> bytes | None:
     counts = _COUNTS.search(answer, max(0, len(answer) - 120))
     if counts and int(counts[1]) == commands and counts[2] == counts[3] == b"0":
         return None
-    results = json.loads(answer[answer.index(b"\r\n\r\n") + 4:])["results"]
+    results = json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])["results"]
     if len(results) != commands:
         raise Wrong(f"{len(results)} results to {commands} commands")
     return bytes(_STATUS.get(each["status"], REFUSED) for each in results)
@@ -55,17 +55,18 @@ def binary(answer: bytes, commands: int) -> bytes | None:
     if len(answer) - start != commands * RESULT_BYTES:
         raise Wrong(f"{len(answer) - start} bytes to {commands} commands")
     # Every 160th byte: the two halves of the refusal's number, and the highest byte of the time.
-    low, high, recorded = (answer[start + each::RESULT_BYTES] for each in (8, 9, 7))
+    low, high, recorded = (answer[start + each :: RESULT_BYTES] for each in (8, 9, 7))
     if low.count(0) == commands and high.count(0) == commands and not recorded.count(0):
         return None
     return bytes(
         (ACCEPTED if not (below or above) else DECLINED) if time else REFUSED
-        for below, above, time in zip(low, high, recorded, strict=True))
+        for below, above, time in zip(low, high, recorded, strict=True)
+    )
 
 
 def _problem(answer: bytes) -> dict[str, object]:
     try:
-        found = json.loads(answer[answer.index(b"\r\n\r\n") + 4:])
+        found = json.loads(answer[answer.index(b"\r\n\r\n") + 4 :])
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

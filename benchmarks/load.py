@@ -69,8 +69,9 @@ class Generator:
         self._late: deque[int] = deque()
         self._finished: asyncio.Future[None] | None = None
         self._judge_batch = judge.binary if plan.form == "binary" else judge.batch
-        self.outcome = Outcome(array("d", bytes(8 * requests)), array("d", bytes(8 * requests)),
-                               traffic.transfers, bytearray(requests))
+        self.outcome = Outcome(
+            array("d", bytes(8 * requests)), array("d", bytes(8 * requests)), traffic.transfers, bytearray(requests)
+        )
 
     async def connect(self) -> None:
         """Open every connection before the clock starts."""
@@ -79,8 +80,9 @@ class Generator:
         wanted = self._plan.connections
         while self._open < wanted:
             some = min(_CONNECT_AT_ONCE, wanted - self._open)
-            made = await asyncio.gather(*(
-                loop.create_connection(lambda: Wire(self._answered, self._lost), host, port) for _ in range(some)))
+            made = await asyncio.gather(
+                *(loop.create_connection(lambda: Wire(self._answered, self._lost), host, port) for _ in range(some))
+            )
             self._idle += [wire for _, wire in made]
             self._open += some
 
@@ -186,7 +188,8 @@ class Generator:
 
     def _check_end(self) -> None:
         sent = self._next >= len(self._traffic.requests) or (
-            not self._traffic.due_s and time.perf_counter() >= self._stop_at)
+            not self._traffic.due_s and time.perf_counter() >= self._stop_at
+        )
         if sent and not self._place and not self._late and self._finished and not self._finished.done():
             self._finished.set_result(None)
 
@@ -203,16 +206,30 @@ def write_acknowledged(path: Path, traffic: Traffic, outcome: Outcome) -> None:
         for index, ended in enumerate(outcome.ended):
             if not ended or outcome.verdicts[index] == judge.REFUSED:
                 continue
-            ids, whole = traffic.ids[index], outcome.verdicts[index:index + 1]
+            ids, whole = traffic.ids[index], outcome.verdicts[index : index + 1]
             verdicts = outcome.mixed.get(index) or bytes(whole) * (len(ids) // 16)
-            out.write(b"".join(
-                field_head + ids[16 * each:16 * each + 16] + verdict[what]
-                for each, what in enumerate(verdicts) if what in verdict))
+            out.write(
+                b"".join(
+                    field_head + ids[16 * each : 16 * each + 16] + verdict[what]
+                    for each, what in enumerate(verdicts)
+                    if what in verdict
+                )
+            )
         out.write(_COPY_TAIL)
 
 
-def work(plan: Plan, url: str, key: str, acknowledged: str, sent: Any, pipe: Connection) -> None:
-    """A worker process, from building to the last answer."""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker process is told."""
+
+    plan: Plan
+    url: str
+    key: str
+    acknowledged: Path
+
+
+def work(order: Order, sent: Any, pipe: Connection) -> None:
+    """A worker process, from building to the last answer. `sent` counts the transfers answered so far."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -221,9 +238,9 @@ def work(plan: Plan, url: str, key: str, acknowledged: str, sent: Any, pipe: Con
         sent.value += transfers
 
     async def main() -> tuple[Traffic, Outcome]:
-        host, port = address_of(url)
-        traffic = build(plan, Envelope(f"{host}:{port}", key))
-        generator = Generator(traffic, plan, url, count)
+        host, port = address_of(order.url)
+        traffic = build(order.plan, Envelope(f"{host}:{port}", order.key))
+        generator = Generator(traffic, order.plan, order.url, count)
         await generator.connect()
         # The requests live as long as the process: looking through them for garbage would cost time.
         gc.freeze()
@@ -233,7 +250,7 @@ def work(plan: Plan, url: str, key: str, acknowledged: str, sent: Any, pipe: Con
         return traffic, await generator.run()
 
     traffic, outcome = uvloop.run(main())
-    write_acknowledged(Path(acknowledged), traffic, outcome)
+    write_acknowledged(order.acknowledged, traffic, outcome)
     pipe.send(outcome)
 
 
@@ -242,10 +259,16 @@ def worker_processes(connections: int) -> int:
     return max(1, min((os.cpu_count() or 1) // 4, connections))
 
 
-async def drive(plan: Plan, url: str, key: str, scratch: Path, tell: Callable[[str, int], None],
-                before: Callable[[], Any] | None = None) -> tuple[list[Outcome], list[Path]]:
-    """Run a plan in worker processes. `tell(phase, transfers so far)` is called a few times a second,
-    `before` right before the first request. Returns what each worker saw and where its ids are written."""
+async def drive(
+    plan: Plan,
+    url: str,
+    key: str,
+    scratch: Path,
+    tell: Callable[[str, int], None],
+) -> tuple[list[Outcome], list[Path]]:
+    """Run a plan in worker processes. `tell(phase, transfers so far)` is called often.
+
+    Returns what each worker saw and where its ids are written."""
     spawn = multiprocessing.get_context("spawn")
     workers = worker_processes(plan.connections)
     sent = [spawn.Value("q", 0, lock=False) for _ in range(workers)]
@@ -254,16 +277,16 @@ async def drive(plan: Plan, url: str, key: str, scratch: Path, tell: Callable[[s
         ours, theirs = spawn.Pipe()
         files.append(scratch / f"acknowledged_{worker}.copy")
         process = spawn.Process(
-            target=work, args=(plan.share(worker, workers), url, key, str(files[-1]), sent[worker], theirs),
-            daemon=True)
+            target=work,
+            args=(Order(plan.share(worker, workers), url, key, files[-1]), sent[worker], theirs),
+            daemon=True,
+        )
         process.start()
         theirs.close()
         pipes.append(ours)
         processes.append(process)
     try:
         await _receive(pipes, lambda: tell("build", 0))
-        if before:
-            before()
         for pipe in pipes:
             pipe.send("go")
         outcomes = await _receive(pipes, lambda: tell("run", sum(each.value for each in sent)))

@@ -27,8 +27,13 @@ from benchmarks.echo import BACKLOG_CONNECTIONS
 SCHEMA: Final = Path(__file__).with_name("lock_and_update.sql")
 _POST: Final = "SELECT post_batch($1, $2, $3, $4)"
 
-_SESSION: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "enable_hashjoin": "off",
-                   "enable_mergejoin": "off", "jit": "off"}
+_SESSION: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
 """As the ledger's own writer has it: rows by index, whatever the planner thinks of a table that was empty."""
 
 
@@ -65,8 +70,11 @@ class Ledger:
                 await self._filled.wait()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_rows_max))]
             statuses = await statement.fetchval(
-                [asked.id for asked, _ in batch], [asked.debit_account_id for asked, _ in batch],
-                [asked.credit_account_id for asked, _ in batch], [int(asked.amount) for asked, _ in batch])
+                [asked.id for asked, _ in batch],
+                [asked.debit_account_id for asked, _ in batch],
+                [asked.credit_account_id for asked, _ in batch],
+                [int(asked.amount) for asked, _ in batch],
+            )
             for (_, future), status in zip(batch, statuses, strict=True):
                 future.set_result(status)
 
@@ -98,8 +106,15 @@ async def serve(dsn: str, port: int, batch_rows_max: int, connections: int, answ
     ledger = Ledger(batch_rows_max)
     opened = [await asyncpg.connect(dsn, server_settings=_SESSION) for _ in range(connections)]
     committing = [asyncio.create_task(ledger.commit_for_ever(each)) for each in opened]
-    server = Server(Application(ledger, answer_bytes), address="127.0.0.1", port=port, http=HTTPModes.http1,
-                    websockets=False, backlog=BACKLOG_CONNECTIONS, log_enabled=False)
+    server = Server(
+        Application(ledger, answer_bytes),
+        address="127.0.0.1",
+        port=port,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG_CONNECTIONS,
+        log_enabled=False,
+    )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.stop)
     serving = asyncio.create_task(server.serve())
     # A ledger that can commit no more must not look like a slow one.

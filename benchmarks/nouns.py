@@ -24,9 +24,21 @@ IDS_PER_MS: Final = 512
 """Ids that share a millisecond in their UUIDv7: about what a busy client makes."""
 
 FIGURES: Final = (
-    "w1_binary_per_s", "w1_json_per_s", "append_ceiling_per_s", "single_256_per_s", "single_1024_per_s",
-    "echo_256_per_s", "echo_1024_per_s", "sql_baseline_256_per_s", "hot_per_s", "two_phase_per_s",
-    "authorization_p99_ms", "authorization_offered_per_s", "apply_per_s", "bytes_per_account", "start_s",
+    "w1_binary_per_s",
+    "w1_json_per_s",
+    "append_ceiling_per_s",
+    "single_256_per_s",
+    "single_1024_per_s",
+    "echo_256_per_s",
+    "echo_1024_per_s",
+    "sql_baseline_256_per_s",
+    "hot_per_s",
+    "two_phase_per_s",
+    "authorization_p99_ms",
+    "authorization_offered_per_s",
+    "apply_per_s",
+    "bytes_per_account",
+    "start_s",
 )
 """The names that the JSON's object `figures` may hold; absent where not run."""
 
@@ -47,15 +59,38 @@ class Size:
 
 
 QUICK: Final = Size(
-    "quick", w1_transfers=1_000_000, hot_transfers=500_000, single_s=5.0, open_s=8.0,
-    w5_connections=(1, 16, 64, 256, 1_024), start_accounts=1_000_000, start_rows=1_000_000, micro_batches=40)
+    "quick",
+    w1_transfers=1_000_000,
+    hot_transfers=500_000,
+    single_s=5.0,
+    open_s=8.0,
+    w5_connections=(1, 16, 64, 256, 1_024),
+    start_accounts=1_000_000,
+    start_rows=1_000_000,
+    micro_batches=40,
+)
 FULL: Final = Size(
-    "full", w1_transfers=10_000_000, hot_transfers=4_000_000, single_s=20.0, open_s=60.0,
-    w5_connections=(1, 16, 64, 256, 1_024, 4_096), start_accounts=1_000_000, start_rows=1_000_000,
-    micro_batches=200)
+    "full",
+    w1_transfers=10_000_000,
+    hot_transfers=4_000_000,
+    single_s=20.0,
+    open_s=60.0,
+    w5_connections=(1, 16, 64, 256, 1_024, 4_096),
+    start_accounts=1_000_000,
+    start_rows=1_000_000,
+    micro_batches=200,
+)
 SMOKE: Final = Size(
-    "smoke", w1_transfers=40_000, hot_transfers=20_000, single_s=0.5, open_s=1.0, w5_connections=(1, 16),
-    start_accounts=10_000, start_rows=10_000, micro_batches=4)
+    "smoke",
+    w1_transfers=40_000,
+    hot_transfers=20_000,
+    single_s=0.5,
+    open_s=1.0,
+    w5_connections=(1, 16),
+    start_accounts=10_000,
+    start_rows=10_000,
+    micro_batches=4,
+)
 """For the tests of the benchmarks themselves: its figures mean nothing."""
 
 
@@ -91,8 +126,13 @@ class Plan:
         """The part of the plan that one of several worker processes takes."""
         requests = self.requests // workers + (worker < self.requests % workers)
         connections = self.connections // workers + (worker < self.connections % workers)
-        return replace(self, requests=requests, connections=connections,
-                       offered_per_s=self.offered_per_s / workers, seed=self.seed * 1_000 + worker)
+        return replace(
+            self,
+            requests=requests,
+            connections=connections,
+            offered_per_s=self.offered_per_s / workers,
+            seed=self.seed * 1_000 + worker,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from benchmarks.plots import Series, lines
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d8dee6; --back: #ffffff; --good: #177245; --bad: #a8480b }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --soft: #9aa6b5; --line: #38424f; --back: #14181e; --good: #55c28b; --bad: #e59a5b } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--back); margin: 2rem auto; max-width: 1180px; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2.2rem } p { color: var(--soft); margin: .2rem 0 .8rem }
-.wide { overflow-x: auto } table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:first-child, td:first-child, td.text, th.text { text-align: left } .good { color: var(--good) } .bad { color: var(--bad) }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(480px, 1fr)); gap: 1.2rem } svg { width: 100%; height: auto }
-svg text { fill: var(--soft); font-size: 11px } svg .name { fill: var(--ink); font-size: 13px; font-weight: 600 } svg .grid { stroke: var(--line) }
-"""
+STYLE: Final = Path(__file__).with_name("page.css").read_text("utf-8")
 
 
 def render(found: dict[str, Any]) -> str:
@@ -35,10 +26,16 @@ def render(found: dict[str, Any]) -> str:
         f"<p>{escape(found['size'])} size, {escape(found['began_at'])}, commit {escape(found['commit'][:12])}{changed};"
         f" {escape(where)}; PostgreSQL {escape(found.get('postgresql', {}).get('server_version', '?'))},"
         f" fsync {escape(found.get('postgresql', {}).get('fsync', '?'))}</p>",
-        "<h2>Targets</h2>", _targets(found["targets"]), "<h2>Cases</h2>",
+        "<h2>Targets</h2>",
+        _targets(found["targets"]),
+        "<h2>Cases</h2>",
         "<p>Committed transfers a second; latency of a request in ms; CPU seconds; bytes a transfer. Every case"
         " was proven: debits equal credits, balances equal rows, each acknowledged id is stored once.</p>",
-        _cases(found["cases"]), "<h2>Plots</h2><div class=plots>", *_plots(found["cases"]), "</div>"]
+        _cases(found["cases"]),
+        "<h2>Plots</h2><div class=plots>",
+        *_plots(found["cases"]),
+        "</div>",
+    ]
     for name in ("engine", "start", "growth"):
         if name in found:
             parts += [f"<h2>{name.capitalize()}</h2>", _pairs(found[name])]
@@ -61,22 +58,62 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _targets(rows: list[dict[str, Any]]) -> str:
-    return _table(("target", "measured", "bound", ""), (
-        (escape(row["title"]), _number(row["value"]), ("≤ " if row["at_most"] else "≥ ") + _number(row["bound"]),
-         "<span class=good>reached</span>" if row["reached"] else "<span class=bad>missed</span>") for row in rows))
+    return _table(
+        ("target", "measured", "bound", ""),
+        (
+            (
+                escape(row["title"]),
+                _number(row["value"]),
+                ("≤ " if row["at_most"] else "≥ ") + _number(row["bound"]),
+                "<span class=good>reached</span>" if row["reached"] else "<span class=bad>missed</span>",
+            )
+            for row in rows
+        ),
+    )
 
 
 def _cases(cases: list[dict[str, Any]]) -> str:
-    heads = ("case", "what", "connections", "a request", "transfers/s", "p50", "p95", "p99", "max", "declined", "errors",
-             "server s", "PostgreSQL s", "generator s", "generator share", "WAL B", "disk B")
-    return _table(heads, (
-        (escape(each["case"]), escape(each["title"]), _number(each["connections"] or ""), _number(each["per_request"]),
-         f"<b>{_number(each['per_s'])}</b>",
-         *(_number(each["latency_ms"].get(name)) for name in ("50", "95", "99", "100")),
-         _number(each["declined"] or ""), _number(sum(each["errors"].values()) or ""), _number(each["server_cpu_s"]),
-         _number(each["postgres_cpu_s"]), _number(round(each["generator_cpu_s"], 2) or ""),
-         f"{each['generator_share']:.0%}" if each["generator_share"] else "",
-         _number(each["wal_bytes_per_transfer"]), _number(each["disk_bytes_per_transfer"])) for each in cases))
+    heads = (
+        "case",
+        "what",
+        "connections",
+        "a request",
+        "transfers/s",
+        "p50",
+        "p95",
+        "p99",
+        "max",
+        "declined",
+        "errors",
+        "server s",
+        "PostgreSQL s",
+        "generator s",
+        "generator share",
+        "WAL B",
+        "disk B",
+    )
+    return _table(
+        heads,
+        (
+            (
+                escape(each["case"]),
+                escape(each["title"]),
+                _number(each["connections"] or ""),
+                _number(each["per_request"]),
+                f"<b>{_number(each['per_s'])}</b>",
+                *(_number(each["latency_ms"].get(name)) for name in ("50", "95", "99", "100")),
+                _number(each["declined"] or ""),
+                _number(sum(each["errors"].values()) or ""),
+                _number(each["server_cpu_s"]),
+                _number(each["postgres_cpu_s"]),
+                _number(round(each["generator_cpu_s"], 2) or ""),
+                f"{each['generator_share']:.0%}" if each["generator_share"] else "",
+                _number(each["wal_bytes_per_transfer"]),
+                _number(each["disk_bytes_per_transfer"]),
+            )
+            for each in cases
+        ),
+    )
 
 
 def _pairs(values: dict[str, Any]) -> str:
@@ -92,17 +129,35 @@ def _plots(cases: list[dict[str, Any]]) -> Iterable[str]:
             yield lines(f"{workload}: transfers/s over time", "seconds", over_time, from_zero=True)
         latency = [Series(each["case"], _latency_points(each["latency_ms"])) for each in some if each["latency_ms"]]
         if latency:
-            yield lines(f"{workload}: latency of a request, ms, by percentile", "percentile", latency, log_y=True,
-                        x_names=("50", "75", "90", "95", "99", "99.9", "max"))
+            yield lines(
+                f"{workload}: latency of a request, ms, by percentile",
+                "percentile",
+                latency,
+                log_y=True,
+                x_names=("50", "75", "90", "95", "99", "99.9", "max"),
+            )
         closed = [each for each in some if workload == "W5" and not each["offered_per_s"]]
         if len(closed) > 1:
-            yield lines("W5: transfers/s by connections", "connections", [Series("closed loop", [
-                (float(each["connections"]), each["per_s"]) for each in closed])], log_x=True, from_zero=True)
+            yield lines(
+                "W5: transfers/s by connections",
+                "connections",
+                [Series("closed loop", [(float(each["connections"]), each["per_s"]) for each in closed])],
+                log_x=True,
+                from_zero=True,
+            )
     grown = [each for each in cases if each["case"].startswith("growth_load_")]
     if len(grown) > 1:
-        yield lines("Growth: transfers/s by rows stored, millions", "million rows", [Series("load", [
-            ((place + 1) * grown[0]["accepted"] / 1e6, each["per_s"]) for place, each in enumerate(grown)])],
-            from_zero=True)
+        yield lines(
+            "Growth: transfers/s by rows stored, millions",
+            "million rows",
+            [
+                Series(
+                    "load",
+                    [((place + 1) * grown[0]["accepted"] / 1e6, each["per_s"]) for place, each in enumerate(grown)],
+                )
+            ],
+            from_zero=True,
+        )
 
 
 def _latency_points(latency: dict[str, float]) -> list[tuple[float, float]]:

@@ -15,7 +15,9 @@ from benchmarks.nouns import Measured
 
 _TIMEOUT_S: Final = 1_800
 _RATE: Final = re.compile(r"^(?:load accepted|throughput|transfers? rate)\s*=\s*([\d_]+)\s*tx/s", re.MULTILINE)
-_LATENCY: Final = re.compile(r"^(?:batch|transfer(?:s| batch)?|request)?\s*latency p(\d+)\s*=\s*(\d+)\s*ms", re.MULTILINE)
+_LATENCY: Final = re.compile(
+    r"^(?:batch|transfer(?:s| batch)?|request)?\s*latency p(\d+)\s*=\s*(\d+)\s*ms", re.MULTILINE
+)
 
 
 def read(text: str) -> tuple[float, dict[str, float]]:
@@ -29,8 +31,15 @@ def read(text: str) -> tuple[float, dict[str, float]]:
 async def tigerbeetle(binary: Path, transfers: int, scratch: Path, *extra: str) -> Measured:
     """W1 as TigerBeetle's benchmark runs it: 10,000 accounts, full batches, one client."""
     process = await asyncio.create_subprocess_exec(
-        str(binary), "benchmark", "--account-count=10000", f"--transfer-count={transfers}", *extra, cwd=scratch,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        str(binary),
+        "benchmark",
+        "--account-count=10000",
+        f"--transfer-count={transfers}",
+        *extra,
+        cwd=scratch,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
         async with asyncio.timeout(_TIMEOUT_S):
             printed, _ = await process.communicate()
@@ -40,6 +49,14 @@ async def tigerbeetle(binary: Path, transfers: int, scratch: Path, *extra: str) 
             await process.wait()
     text = printed.decode("utf-8", "replace")
     per_s, latency_ms = read(text)
-    return Measured("tigerbeetle" + "".join(extra), "peer", "TigerBeetle's own benchmark", per_request=8_189,
-                    accepted=transfers, seconds=transfers / per_s, per_s=per_s, latency_ms=latency_ms,
-                    notes={"printed": text[-4_000:]})
+    return Measured(
+        "tigerbeetle" + "".join(extra),
+        "peer",
+        "TigerBeetle's own benchmark",
+        per_request=8_189,
+        accepted=transfers,
+        seconds=transfers / per_s,
+        per_s=per_s,
+        latency_ms=latency_ms,
+        notes={"printed": text[-4_000:]},
+    )

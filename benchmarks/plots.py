@@ -60,8 +60,16 @@ def words(value: float) -> str:
     return f"{value:g}"
 
 
-def lines(title: str, x_title: str, series: Sequence[Series], *, log_x: bool = False, log_y: bool = False,
-          from_zero: bool = False, x_names: Sequence[str] = ()) -> str:
+def lines(
+    title: str,
+    x_title: str,
+    series: Sequence[Series],
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    from_zero: bool = False,
+    x_names: Sequence[str] = (),
+) -> str:
     """A plot of some lines that share both axes."""
     shown = [each for each in series if each.points]
     xs = [point[0] for each in shown for point in each.points]
@@ -70,15 +78,19 @@ def lines(title: str, x_title: str, series: Sequence[Series], *, log_x: bool = F
     low_y = 0.0 if from_zero and not log_y else min(ys)
     legend_rows = -(-len(shown) // 3)
     y_axis = _Axis(low_y, max(ys) * (1.0 if log_y else 1.05) or 1.0, HEIGHT - BOTTOM, TOP, log_y)
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 16 * legend_rows}" role="img" aria-label="{escape(title)}">',
-             f'<text class="name" x="{LEFT}" y="16">{escape(title)}</text>']
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 16 * legend_rows}" role="img" aria-label="{escape(title)}">',
+        f'<text class="name" x="{LEFT}" y="16">{escape(title)}</text>',
+    ]
     parts += _grid(x_axis, y_axis, x_title, x_names)
     for place, each in enumerate(shown):
         colour = COLOURS[place % len(COLOURS)]
         parts += _line(each, x_axis.place, y_axis.place, colour)
         x, y = LEFT + (place % 3) * 165, HEIGHT + 12 + 16 * (place // 3)
-        parts.append(f'<rect x="{x}" y="{y - 8}" width="10" height="10" fill="{colour}"/>'
-                     f'<text x="{x + 15}" y="{y + 1}">{escape(each.name)}</text>')
+        parts.append(
+            f'<rect x="{x}" y="{y - 8}" width="10" height="10" fill="{colour}"/>'
+            f'<text x="{x + 15}" y="{y + 1}">{escape(each.name)}</text>'
+        )
     return "".join([*parts, "</svg>"])
 
 
@@ -86,14 +98,21 @@ def _grid(x_axis: _Axis, y_axis: _Axis, x_title: str, x_names: Sequence[str]) ->
     parts = []
     for value in y_axis.ticks():
         y = y_axis.place(value)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-                     f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{words(value)}</text>')
-    ticks = [(float(place), name) for place, name in enumerate(x_names)] if x_names else [
-        (value, words(value)) for value in x_axis.ticks()]
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{words(value)}</text>'
+        )
+    ticks = (
+        [(float(place), name) for place, name in enumerate(x_names)]
+        if x_names
+        else [(value, words(value)) for value in x_axis.ticks()]
+    )
     for value, name in ticks:
         if x_axis.low <= value <= x_axis.high:
-            parts.append(f'<text x="{x_axis.place(value):.1f}" y="{HEIGHT - BOTTOM + 16}"'
-                         f' text-anchor="middle">{escape(name)}</text>')
+            parts.append(
+                f'<text x="{x_axis.place(value):.1f}" y="{HEIGHT - BOTTOM + 16}"'
+                f' text-anchor="middle">{escape(name)}</text>'
+            )
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{escape(x_title)}</text>')
     return parts
 

@@ -19,7 +19,7 @@ def _stat(process_id: int) -> list[str] | None:
         text = Path(f"/proc/{process_id}/stat").read_text("utf-8", "replace")
     except OSError:
         return None
-    return text[text.rindex(")") + 2:].split()
+    return text[text.rindex(")") + 2 :].split()
 
 
 def cpu_s(process_id: int) -> float | None:
@@ -67,5 +67,10 @@ def machine() -> dict[str, str | int | float]:
                 break
     except OSError:
         pass
-    return {"cpu": model, "cores": os.cpu_count() or 0, "memory_gb": round(memory / 1e9, 1),
-            "system": f"{system.sysname} {system.release}", "architecture": system.machine}
+    return {
+        "cpu": model,
+        "cores": os.cpu_count() or 0,
+        "memory_gb": round(memory / 1e9, 1),
+        "system": f"{system.sysname} {system.release}",
+        "architecture": system.machine,
+    }

@@ -46,8 +46,9 @@ class Claim:
     """Commands whose outcome the generator does not know, so that they may be stored or not."""
 
 
-async def prove(database: Any, caller: Caller, envelope: Envelope, claim: Claim,
-                tell: Callable[[str], None]) -> dict[str, int]:
+async def prove(
+    database: Any, caller: Caller, envelope: Envelope, claim: Claim, tell: Callable[[str], None]
+) -> dict[str, int]:
     """Prove a run over a connection that may read everything. Returns counts; raises `ProofFailed`."""
     tell("proof: waiting for holds to expire")
     tenant = await database.fetchval(QUERIES["tenant_of_ledger"], claim.ledger, claim.setup_mark_ns)
@@ -57,7 +58,8 @@ async def prove(database: Any, caller: Caller, envelope: Envelope, claim: Claim,
     tell("proof: balances over HTTP")
     await database.execute(QUERIES["prepare_proof"])
     await database.copy_records_to_table(
-        "served", records=served_balances(caller, envelope, claim.ledger), columns=("account", *_COUNTERS))
+        "served", records=served_balances(caller, envelope, claim.ledger), columns=("account", *_COUNTERS)
+    )
     tell("proof: acknowledged ids")
     for path in claim.acknowledged:
         with path.open("rb") as source:
@@ -68,13 +70,19 @@ async def prove(database: Any, caller: Caller, envelope: Envelope, claim: Claim,
     stored = await database.fetchval(QUERIES["stored_rows"], tenant, claim.run_mark_ns, 2, timeout=3_600)
     tell("proof: balances against rows")
     balances = await database.fetchrow(
-        QUERIES["unequal_balances"], tenant, claim.ledger, claim.setup_mark_ns, timeout=3_600)
+        QUERIES["unequal_balances"], tenant, claim.ledger, claim.setup_mark_ns, timeout=3_600
+    )
     trial = await database.fetchrow(QUERIES["trial_balance"])
     failures = _failures(claim, dict(once), stored, dict(balances), dict(trial))
     if failures:
         raise ProofFailed(claim.case, failures)
-    return {"acknowledged": once["acknowledged"], "stored": stored, "accounts": trial["accounts"],
-            "debits_posted": int(trial["debits_posted"]), "credits_posted": int(trial["credits_posted"])}
+    return {
+        "acknowledged": once["acknowledged"],
+        "stored": stored,
+        "accounts": trial["accounts"],
+        "debits_posted": int(trial["debits_posted"]),
+        "credits_posted": int(trial["credits_posted"]),
+    }
 
 
 async def prove_ids(database: Any) -> None:
@@ -84,21 +92,29 @@ async def prove_ids(database: Any) -> None:
         raise ProofFailed("the whole journal", [f"{twice} ids are stored more than once"])
 
 
-def _failures(claim: Claim, once: dict[str, int], stored: int, balances: dict[str, int],
-              trial: dict[str, Any]) -> list[str]:
+def _failures(
+    claim: Claim, once: dict[str, int], stored: int, balances: dict[str, int], trial: dict[str, Any]
+) -> list[str]:
     """Every sentence of the claim that does not hold."""
     found = []
-    for name, sentence in (("lost", "acknowledged but not stored"), ("stored_twice", "stored more than once"),
-                           ("other_outcome", "stored with another outcome than acknowledged"),
-                           ("answered_twice", "acknowledged both as accepted and as declined")):
+    for name, sentence in (
+        ("lost", "acknowledged but not stored"),
+        ("stored_twice", "stored more than once"),
+        ("other_outcome", "stored with another outcome than acknowledged"),
+        ("answered_twice", "acknowledged both as accepted and as declined"),
+    ):
         if once[name]:
             found.append(f"{once[name]} ids are {sentence}")
     if not once["acknowledged"] <= stored <= once["acknowledged"] + claim.unanswered:
-        found.append(f"{stored} rows are stored of {once['acknowledged']} acknowledged"
-                     f" and {claim.unanswered} unanswered commands")
+        found.append(
+            f"{stored} rows are stored of {once['acknowledged']} acknowledged"
+            f" and {claim.unanswered} unanswered commands"
+        )
     if balances["unequal"] or balances["not_served"]:
-        found.append(f"{balances['unequal']} balances differ from the sum of their rows,"
-                     f" {balances['not_served']} accounts with rows are not served")
+        found.append(
+            f"{balances['unequal']} balances differ from the sum of their rows,"
+            f" {balances['not_served']} accounts with rows are not served"
+        )
     for what in ("posted", "pending"):
         debits, credits_ = trial[f"debits_{what}"], trial[f"credits_{what}"]
         if debits != credits_:
@@ -128,7 +144,8 @@ async def _wait_for_expiries(database: Any, tenant: int, claim: Claim) -> None:
     deadline = time.monotonic() + _EXPIRY_WAIT_S
     while True:
         open_now = await database.fetchval(
-            QUERIES["open_timeouts"], tenant, claim.ledger, claim.setup_mark_ns, timeout=600)
+            QUERIES["open_timeouts"], tenant, claim.ledger, claim.setup_mark_ns, timeout=600
+        )
         if not open_now:
             return
         if time.monotonic() > deadline:

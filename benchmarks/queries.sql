@@ -1,7 +1,28 @@
 -- What the benchmarks ask PostgreSQL: the machine's side of a run, and the proof after it.
 
--- name: mark
-SELECT last_ns, seq FROM pyledger.head WHERE shard = 0;
+-- name: mark_ns
+SELECT last_ns FROM pyledger.head WHERE shard = 0;
+
+-- name: batches_past_checkpoint
+SELECT head.seq - checkpoint.seq FROM pyledger.head JOIN pyledger.checkpoint USING (shard);
+
+-- name: open_shard
+SELECT pyledger.open_shard(0::smallint);
+
+-- name: make_partitions
+SELECT pyledger.make_partitions($1, 2);
+
+-- name: advance
+WITH moved AS (
+    UPDATE pyledger.head SET seq = $1, hash = $2, last_ns = $3
+    WHERE shard = 0 AND epoch = 0 AND seq = $1 - 1 AND hash = $4
+    RETURNING shard
+)
+INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
+SELECT shard, $1, 0, $5, $6, $3, $7, $2 FROM moved RETURNING seq;
+
+-- name: baseline_books
+SELECT (SELECT count(*) FROM transfer WHERE status = 0), (SELECT sum(debits) - sum(credits) FROM account);
 
 -- name: journal_bytes
 SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('pyledger.journal');

@@ -32,24 +32,35 @@ def add_figures(figures: dict[str, float], case: Case, measured: Measured) -> No
 
 def commit(root: Path) -> dict[str, Any]:
     """Which version of the code this is; "unknown" outside of a checkout."""
+
     def git(*arguments: str) -> str:
         try:
-            return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True,  # noqa: S607
-                                  timeout=10).stdout.strip()
+            command = ["git", *arguments]
+            return subprocess.run(
+                command, cwd=root, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return ""
 
-    return {"commit": git("rev-parse", "HEAD") or "unknown",
-            "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
 
 
-def document(about: dict[str, Any], figures: dict[str, float], lines: Iterable[Measured],
-             parts: dict[str, Any]) -> dict[str, Any]:
+def document(
+    about: dict[str, Any], figures: dict[str, float], lines: Iterable[Measured], parts: dict[str, Any]
+) -> dict[str, Any]:
     """Everything that was measured, as JSON can hold it."""
     unknown = set(figures) - set(FIGURES)
     assert not unknown, f"figures without an agreed name: {unknown}"
-    return {**about, "figures": {name: figures[name] for name in FIGURES if name in figures},
-            "targets": targets(figures), "cases": [dataclasses.asdict(each) for each in lines], **parts}
+    return {
+        **about,
+        "figures": {name: figures[name] for name in FIGURES if name in figures},
+        "targets": targets(figures),
+        "cases": [dataclasses.asdict(each) for each in lines],
+        **parts,
+    }
 
 
 def targets(figures: dict[str, float]) -> list[dict[str, Any]]:
@@ -58,8 +69,15 @@ def targets(figures: dict[str, float]) -> list[dict[str, Any]]:
     for target in TARGETS:
         value = target.value(figures)
         if value is not None:
-            rows.append({"title": target.title, "value": round(value, 4), "bound": target.bound,
-                         "at_most": target.at_most, "reached": target.reached(value)})
+            rows.append(
+                {
+                    "title": target.title,
+                    "value": round(value, 4),
+                    "bound": target.bound,
+                    "at_most": target.at_most,
+                    "reached": target.reached(value),
+                }
+            )
     return rows
 
 
@@ -78,37 +96,65 @@ def number(value: float | None) -> str:
 
 def case_table(lines: Iterable[Measured]) -> Table:
     """One row a case."""
-    table = Table(title="Committed transfers a second, and latency of a request in ms", title_justify="left",
-                  caption="generator: share of one core that the busiest generator process used", box=None,
-                  header_style="bold", pad_edge=False)
+    table = Table(
+        title="Committed transfers a second, and latency of a request in ms",
+        title_justify="left",
+        caption="generator: share of one core that the busiest generator process used",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
     table.add_column("case", no_wrap=True)
-    for name in ("conn", "each", "transfers/s", "p50", "p95", "p99", "declined", "errors", "server s", "pg s",
-                 "gen.", "WAL B", "disk B"):
+    for name in (
+        "conn",
+        "each",
+        "transfers/s",
+        "p50",
+        "p95",
+        "p99",
+        "declined",
+        "errors",
+        "server s",
+        "pg s",
+        "gen.",
+        "WAL B",
+        "disk B",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for each in lines:
         latency = each.latency_ms
         share = f"{each.generator_share:.0%}" if each.generator_share else ""
         table.add_row(
-            each.case, str(each.connections or ""), str(each.per_request), number(each.per_s),
-            *(number(latency.get(name)) for name in ("50", "95", "99")), str(each.declined or ""),
-            str(sum(each.errors.values()) + each.refused or ""), number(each.server_cpu_s),
-            number(each.postgres_cpu_s), f"[red]{share}[/]" if each.generator_share > GENERATOR_SHARE_MAX else share,
-            number(each.wal_bytes_per_transfer), number(each.disk_bytes_per_transfer))
+            each.case,
+            str(each.connections or ""),
+            str(each.per_request),
+            number(each.per_s),
+            *(number(latency.get(name)) for name in ("50", "95", "99")),
+            str(each.declined or ""),
+            str(sum(each.errors.values()) + each.refused or ""),
+            number(each.server_cpu_s),
+            number(each.postgres_cpu_s),
+            f"[red]{share}[/]" if each.generator_share > GENERATOR_SHARE_MAX else share,
+            number(each.wal_bytes_per_transfer),
+            number(each.disk_bytes_per_transfer),
+        )
     return table
 
 
 def target_table(figures: dict[str, float]) -> Table:
     """One row a target of which both sides were measured."""
-    table = Table(title="Targets (on the reference machine)", title_justify="left", box=None, header_style="bold",
-                  pad_edge=False)
+    table = Table(
+        title="Targets (on the reference machine)", title_justify="left", box=None, header_style="bold", pad_edge=False
+    )
     table.add_column("target")
     for name in ("measured", "bound"):
         table.add_column(name, justify="right")
     table.add_column("")
     for row in targets(figures):
         bound = ("<= " if row["at_most"] else ">= ") + number(row["bound"])
-        table.add_row(row["title"], number(row["value"]), bound,
-                      "[green]reached[/]" if row["reached"] else "[yellow]missed[/]")
+        table.add_row(
+            row["title"], number(row["value"]), bound, "[green]reached[/]" if row["reached"] else "[yellow]missed[/]"
+        )
     return table
 
 

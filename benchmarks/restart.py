@@ -14,6 +14,7 @@ from typing import Final
 
 from benchmarks import service as services
 from benchmarks.nouns import Case, Size
+from benchmarks.proof import QUERIES
 from benchmarks.run import Runner
 from benchmarks.workloads import Planner
 
@@ -23,8 +24,10 @@ NO_CHECKPOINTS: Final[dict[str, object]] = {"checkpoint_interval_s": 86_400, "ch
 async def measure(directory: Path, size: Size, ledger: int, tell: Callable[[str, int], None]) -> dict[str, float]:
     """Seconds from the start of the process to a yes from /readyz."""
     case = Planner(size, ledger).batches(
-        "start", "start", "rows past the checkpoint", size.start_rows, "binary", accounts=size.start_accounts)
+        "start", "start", "rows past the checkpoint", size.start_rows, "binary", accounts=size.start_accounts
+    )
     service = await services.start(directory)
+    seconds = clean_s = 0.0
     try:
         runner = Runner(service, directory, tell)
         tell("accounts", 0)
@@ -42,12 +45,16 @@ async def measure(directory: Path, size: Size, ledger: int, tell: Callable[[str,
             if settings:
                 clean_s = seconds
                 await runner.run(replace(case, plan=replace(case.plan, seed=case.plan.seed + 1)))
-        head = await service.database.fetchrow(
-            "SELECT head.seq - checkpoint.seq AS batches FROM pyledger.head JOIN pyledger.checkpoint USING (shard)")
+        head = await service.database.fetchrow(QUERIES["batches_past_checkpoint"])
     finally:
         await service.close()
-    return {"start_s": seconds, "start_clean_s": clean_s, "accounts": size.start_accounts,
-            "rows_past_the_checkpoint": case.plan.transfers, "batches_past_the_checkpoint_after": head["batches"]}
+    return {
+        "start_s": seconds,
+        "start_clean_s": clean_s,
+        "accounts": size.start_accounts,
+        "rows_past_the_checkpoint": case.plan.transfers,
+        "batches_past_the_checkpoint_after": head["batches"],
+    }
 
 
 def _short(case: Case) -> Case:

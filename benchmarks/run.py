@@ -47,10 +47,18 @@ class Runner:
             after = await self._service.read()
             self.tell("summary", 0)
             measured = summarize(plan, outcomes, case.workload, case.title)
-            claim = Claim(plan.case, plan.ledger, _accounts(case), self._opened[plan.ledger], run_mark, files,
-                          _unanswered(outcomes))
+            claim = Claim(
+                plan.case,
+                plan.ledger,
+                _accounts(case),
+                self._opened[plan.ledger],
+                run_mark,
+                files,
+                _unanswered(outcomes),
+            )
             measured.proof = await prove(
-                self._service.database, caller, self._service.envelope, claim, lambda text: self.tell(text, 0))
+                self._service.database, caller, self._service.envelope, claim, lambda text: self.tell(text, 0)
+            )
         finally:
             caller.close()
             for path in self._scratch.glob("acknowledged_*.copy"):
@@ -71,10 +79,12 @@ class Runner:
         if case.funding:
             bank = account_id(plan.first_account, plan.accounts)
             await self._batch(caller, "/v1/accounts/batch", accounts_body([bank], plan.ledger, ()))
-            made = Ids(Random(plan.seed))
+            made = Ids(Random(plan.seed))  # noqa: S311 - traffic, no secret
             for some in _slices(ids):
-                texts = (transfer_json(made.next(), uuid_text(bank), uuid_text(each), case.funding, plan.ledger, 0, 0)
-                         for each in some)
+                texts = (
+                    transfer_json(made.next(), uuid_text(bank), uuid_text(each), case.funding, plan.ledger)
+                    for each in some
+                )
                 await self._batch(caller, "/v1/transfers/batch", ('{"transfers":[' + ",".join(texts) + "]}").encode())
 
     async def _batch(self, caller: Caller, path: str, body: bytes) -> None:
@@ -85,7 +95,7 @@ class Runner:
 
 
 def _slices(ids: list[int]) -> Iterable[list[int]]:
-    return (ids[start:start + ACCOUNTS_PER_REQUEST] for start in range(0, len(ids), ACCOUNTS_PER_REQUEST))
+    return (ids[start : start + ACCOUNTS_PER_REQUEST] for start in range(0, len(ids), ACCOUNTS_PER_REQUEST))
 
 
 def _accounts(case: Case) -> int | None:
@@ -95,9 +105,12 @@ def _accounts(case: Case) -> int | None:
 
 def _unanswered(outcomes: list[Outcome]) -> int:
     """Commands that were sent and of which the generator does not know whether they are stored."""
-    return sum(1 if transfers == 1 else 8_190 for outcome in outcomes
-               for began, ended, transfers in zip(outcome.began, outcome.ended, outcome.transfers, strict=True)
-               if began and not ended)
+    return sum(
+        1 if transfers == 1 else 8_190
+        for outcome in outcomes
+        for began, ended, transfers in zip(outcome.began, outcome.ended, outcome.transfers, strict=True)
+        if began and not ended
+    )
 
 
 def _charge(measured: Measured, before: Reading, after: Reading) -> None:

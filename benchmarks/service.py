@@ -68,8 +68,11 @@ class Service:
     def database_dsn(self, name: str) -> str:
         """Another database of the same PostgreSQL."""
         parts = urlsplit(self.owner_dsn)
-        return parts._replace(path=f"/{name}").geturl() if parts.netloc.rstrip("@") != parts.netloc else (
-            f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+        return (
+            parts._replace(path=f"/{name}").geturl()
+            if parts.netloc.rstrip("@") != parts.netloc
+            else (f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else ""))
+        )
 
     async def connect(self) -> None:
         """Open the connection that looks at the database, and find its processes."""
@@ -84,12 +87,16 @@ class Service:
         """CPU, WAL and disk as of now."""
         server = cpu_s(self.process.pid) if self.process is not None else None
         postgres = tree_cpu_s(self.postgres_id) if self.postgres_id is not None else None
-        return Reading(server, postgres, await self.database.fetchval(QUERIES["wal_bytes"]),
-                       await self.database.fetchval(QUERIES["journal_bytes"]))
+        return Reading(
+            server,
+            postgres,
+            await self.database.fetchval(QUERIES["wal_bytes"]),
+            await self.database.fetchval(QUERIES["journal_bytes"]),
+        )
 
     async def mark_ns(self) -> int:
         """The time of the last committed row."""
-        return int(await self.database.fetchval("SELECT last_ns FROM pyledger.head WHERE shard = 0"))
+        return int(await self.database.fetchval(QUERIES["mark_ns"]))
 
     async def configuration(self) -> dict[str, str]:
         """PostgreSQL's settings that a figure depends on."""
@@ -137,7 +144,7 @@ def command(*arguments: str) -> list[str]:
 
 async def start(directory: Path, *, premake_wal: bool = True, **settings: object) -> Service:
     """Start a server in this directory, wait until it serves, and make a key for it."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything is measured
     port = free_port()
     settings = {"data_dir": directory / "data", "port": port, "log_level": "warning", **settings}
     service = Service(f"http://127.0.0.1:{port}", "", "", directory=directory, settings=settings)
@@ -160,14 +167,20 @@ def launch(service: Service) -> None:
     assert service.directory is not None
     with (service.directory / "server.log").open("ab") as log:
         service.process = subprocess.Popen(
-            command("serve"), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=environment(service.settings), start_new_session=True)
+            command("serve"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment(service.settings),
+            start_new_session=True,
+        )
 
 
 async def ready(service: Service) -> float:
     """Wait until /readyz says yes; returns the seconds that it took."""
     began, request = time.monotonic(), Envelope("127.0.0.1", "").get("/readyz")
-    assert service.process is not None and service.directory is not None
+    assert service.process is not None
+    assert service.directory is not None
     while True:
         caller = service.caller()
         try:
@@ -188,7 +201,11 @@ def _make_key(settings: dict[str, object]) -> str:
     """A key that may do everything the workloads do, for a tenant of its own."""
     made = subprocess.run(
         command("key", "create", "--tenant", "benchmarks", "--name", "benchmarks", "--json"),
-        env=environment(settings), capture_output=True, text=True, check=False)
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         raise RuntimeError(f"pyledger key create: {made.stderr.strip() or made.stdout.strip()}")
     return str(json.loads(made.stdout)["key"])

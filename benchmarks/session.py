@@ -67,8 +67,13 @@ class Session:
     def __post_init__(self) -> None:
         # Seconds as the first number: a database that was benchmarked before has other ledgers.
         self.planner = Planner(self.asked.size, int(time.time()) % 1_000_000_000 + 1_000_000_000)
-        self.about = {"size": self.asked.size.name, "parts": list(self.asked.parts), "machine": machine(),
-                      "began_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **commit(ROOT)}
+        self.about = {
+            "size": self.asked.size.name,
+            "parts": list(self.asked.parts),
+            "machine": machine(),
+            "began_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **commit(ROOT),
+        }
 
     def wants(self, part: str) -> bool:
         """Whether a part is to be run."""
@@ -95,7 +100,8 @@ class Session:
             await self._on_a_server()
         if self.wants("start") and not self.asked.url:
             found = await restart.measure(
-                self.asked.scratch / "start", size, next(self.planner.ledgers), self.tell("start"))
+                self.asked.scratch / "start", size, next(self.planner.ledgers), self.tell("start")
+            )
             self.figures["start_s"], self.more["start"] = round(found["start_s"], 2), found
         if self.wants("growth") and not self.asked.url:
             await self._growth()
@@ -117,7 +123,7 @@ class Session:
         server = await self._serve("server")
         try:
             self.about["postgresql"] = await server.configuration()
-            runner = Runner(server, self.asked.scratch, lambda phase, so_far: None)
+            runner = Runner(server, self.asked.scratch, self.tell("server"))
             if self.wants("append") and not self.asked.url:
                 transfers = self.asked.size.w1_transfers
                 self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))
@@ -160,16 +166,26 @@ class Session:
         for connections in (256, 1_024):
             case = self.planner.singles("W1", f"echo_{connections}", "", connections)
             if self.wants("echo"):
-                self.keep(await baselines.echo(case.plan, self.asked.scratch, self.answer_bytes,
-                                               self.tell(case.plan.case, case.plan.transfers)))
+                self.keep(
+                    await baselines.echo(
+                        case.plan, self.asked.scratch, self.answer_bytes, self.tell(case.plan.case, case.plan.transfers)
+                    )
+                )
                 self.figures[f"echo_{connections}_per_s"] = round(self.lines[-1].per_s, 1)
         for grouped in (True, False):
             if not self.wants("sql") or self.asked.url:
                 continue
             plan = self._sql_plan(grouped)
-            self.keep(await baselines.lock_and_update(
-                server, plan, self.asked.scratch, self.answer_bytes, self.tell(plan.case, plan.transfers),
-                grouped=grouped))
+            self.keep(
+                await baselines.lock_and_update(
+                    server,
+                    plan,
+                    self.asked.scratch,
+                    self.answer_bytes,
+                    self.tell(plan.case, plan.transfers),
+                    grouped=grouped,
+                )
+            )
             if grouped:
                 self.figures["sql_baseline_256_per_s"] = round(self.lines[-1].per_s, 1)
 
@@ -182,24 +198,36 @@ class Session:
         server = await self._serve("growth", **GROWN_SETTINGS)
         planner, found = self.planner, {}
         try:
-            runner = Runner(server, self.asked.scratch, lambda phase, so_far: None)
+            runner = Runner(server, self.asked.scratch, self.tell("server"))
             small = planner.batches("growth", "growth_small", "1 M rows, 10,000 accounts", 1_000_000, "binary")
-            large = planner.batches("growth", "growth_load", "50 M rows over 10 M accounts", GROWN_ROWS, "binary",
-                                    accounts=GROWN_ACCOUNTS)
+            large = planner.batches(
+                "growth", "growth_load", "50 M rows over 10 M accounts", GROWN_ROWS, "binary", accounts=GROWN_ACCOUNTS
+            )
             await self._case(runner, small)
             for name, case in (("small", small), ("large", large)):
                 if case is large:
                     await self._load(runner, large)
                 rate = await self._case(runner, _again(case, f"growth_{name}_rate", 1_000_000 // BATCH_TRANSFERS, 7))
                 pace = planner.singles("growth", "", "", 256).plan
-                steady = replace(case, plan=replace(
-                    pace, case=f"growth_{name}_steady", ledger=case.plan.ledger, accounts=case.plan.accounts,
-                    first_account=case.plan.first_account, requests=50_000, offered_per_s=5_000.0))
+                steady = replace(
+                    case,
+                    plan=replace(
+                        pace,
+                        case=f"growth_{name}_steady",
+                        ledger=case.plan.ledger,
+                        accounts=case.plan.accounts,
+                        first_account=case.plan.first_account,
+                        requests=50_000,
+                        offered_per_s=5_000.0,
+                    ),
+                )
                 found[name] = (rate.per_s, (await self._case(runner, steady)).latency_ms["99"])
         finally:
             await server.close()
-        self.more["growth"] = {"rate_ratio": found["large"][0] / found["small"][0],
-                               "p99_ratio": found["large"][1] / found["small"][1]}
+        self.more["growth"] = {
+            "rate_ratio": found["large"][0] / found["small"][0],
+            "p99_ratio": found["large"][1] / found["small"][1],
+        }
 
     async def _load(self, runner: Runner, case: Case) -> None:
         """Much of the same, in pieces that the generator can hold."""

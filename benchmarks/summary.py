@@ -38,14 +38,18 @@ def verdicts(outcome: Outcome, index: int) -> tuple[int, int, int]:
         return 0, 0, 0
     if mixed is not None:
         return mixed.count(judge.ACCEPTED), mixed.count(judge.DECLINED), mixed.count(judge.REFUSED)
-    return (transfers * (whole == judge.ACCEPTED), transfers * (whole == judge.DECLINED),
-            transfers * (whole == judge.REFUSED))
+    return (
+        transfers * (whole == judge.ACCEPTED),
+        transfers * (whole == judge.DECLINED),
+        transfers * (whole == judge.REFUSED),
+    )
 
 
 def summarize(plan: Plan, outcomes: list[Outcome], workload: str, title: str) -> Measured:
     """One line of the report."""
-    found = Measured(plan.case, workload, title, plan.form, plan.connections, plan.per_request,
-                     offered_per_s=plan.offered_per_s)
+    found = Measured(
+        plan.case, workload, title, plan.form, plan.connections, plan.per_request, offered_per_s=plan.offered_per_s
+    )
     latencies: list[float] = []
     arrivals: list[tuple[float, int]] = []
     first = min((began for each in outcomes for began in each.began if began), default=0.0)
@@ -84,5 +88,7 @@ def timeline(arrivals: list[tuple[float, int]], seconds: float) -> list[tuple[fl
         counts[min(int(at / step), points - 1)] += accepted
     # The last interval is longer than the others by what does not fill one more.
     widths = [step] * (points - 1) + [seconds - step * (points - 1)]
-    return [(round(step * each + width, 3), round(count / width, 1))
-            for each, (count, width) in enumerate(zip(counts, widths, strict=True))]
+    return [
+        (round(step * each + width, 3), round(count / width, 1))
+        for each, (count, width) in enumerate(zip(counts, widths, strict=True))
+    ]

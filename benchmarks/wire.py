@@ -34,7 +34,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready to send."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        # Not an asyncio.Transport by name: uvloop's own is none.
         self.transport = transport  # type: ignore[assignment]
 
     def send(self, request: bytes) -> None:
@@ -60,7 +60,7 @@ class Wire(asyncio.Protocol):
         self.missing = 0
         self.answered(self, data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _reason: Exception | None) -> None:
         """The other side is gone."""
         self.lost(self)
 
@@ -81,9 +81,9 @@ def answer_bytes(data: bytes) -> int:
         at = head.find(_LENGTH.rstrip())
         if at < 0:
             raise Unreadable(f"an answer without Content-Length: {bytes(data[:120])!r}")
-        return end + 4 + int(head[at + len(_LENGTH) - 1:].split(b"\r\n", 1)[0])
+        return end + 4 + int(head[at + len(_LENGTH) - 1 :].split(b"\r\n", 1)[0])
     stop = data.find(b"\r", at, end)
-    return end + 4 + int(data[at + len(_LENGTH):stop if stop > 0 else end])
+    return end + 4 + int(data[at + len(_LENGTH) : stop if stop > 0 else end])
 
 
 def address_of(url: str) -> tuple[str, int]:
@@ -106,11 +106,12 @@ class Caller:
         """Send, and return status and body. Raises `ConnectionError` when the connection breaks."""
         loop = asyncio.get_running_loop()
         if self._wire is None:
-            _, self._wire = await loop.create_connection(lambda: Wire(self._answered, self._lost), self._host, self._port)
+            made = await loop.create_connection(lambda: Wire(self._answered, self._lost), self._host, self._port)
+            self._wire = made[1]
         self._answer = loop.create_future()
         self._wire.send(request)
         answer = await self._answer
-        return int(answer[9:12]), answer[answer.index(_HEAD_END) + 4:]
+        return int(answer[9:12]), answer[answer.index(_HEAD_END) + 4 :]
 
     async def expect(self, request: bytes, *statuses: int) -> bytes:
         """Like `call`, when only these statuses are right."""

@@ -45,8 +45,9 @@ class Planner:
 
     def case(self, workload: str, name: str, title: str, **fields: Any) -> Case:
         """A case whose plan has these fields."""
-        about = {key: fields.pop(key) for key in ("account_flags", "funding", "figure", "latency_figure")
-                 if key in fields}
+        about = {
+            key: fields.pop(key) for key in ("account_flags", "funding", "figure", "latency_figure") if key in fields
+        }
         ledger = next(self.ledgers)
         plan = Plan(case=name, ledger=ledger, first_account=first_account(ledger), seed=ledger, **fields)
         return Case(workload, plan, title=title, **about)
@@ -54,17 +55,33 @@ class Planner:
     def batches(self, workload: str, name: str, title: str, transfers: int, form: Form, **fields: Any) -> Case:
         """A case of full requests."""
         per_request = fields.pop("per_request", BATCH_TRANSFERS)
-        return self.case(workload, name, title, form=form, requests=max(1, -(-transfers // per_request)),
-                         connections=fields.pop("connections", BATCH_CONNECTIONS), per_request=per_request,
-                         accounts=fields.pop("accounts", 10_000), **fields)
+        return self.case(
+            workload,
+            name,
+            title,
+            form=form,
+            requests=max(1, -(-transfers // per_request)),
+            connections=fields.pop("connections", BATCH_CONNECTIONS),
+            per_request=per_request,
+            accounts=fields.pop("accounts", 10_000),
+            **fields,
+        )
 
     def singles(self, workload: str, name: str, title: str, connections: int, **fields: Any) -> Case:
         """A case of one transfer a request, in a closed loop, for a time."""
         seconds = fields.pop("seconds_max", self.size.single_s)
         per_s = min(SINGLES_PER_S_MAX, connections * 2_000)
-        return self.case(workload, name, title, form="single", requests=int(seconds * per_s) + connections,
-                         connections=connections, seconds_max=seconds, accounts=fields.pop("accounts", 10_000),
-                         **fields)
+        return self.case(
+            workload,
+            name,
+            title,
+            form="single",
+            requests=int(seconds * per_s) + connections,
+            connections=connections,
+            seconds_max=seconds,
+            accounts=fields.pop("accounts", 10_000),
+            **fields,
+        )
 
 
 def w1(planner: Planner) -> Iterator[Case]:
@@ -81,65 +98,153 @@ def w2(planner: Planner) -> Iterator[Case]:
     """A hot debit account."""
     for percent in (90, 100):
         hot: dict[str, Any] = {"choice": "hot_debit", "hot_share": percent / 100}
-        yield planner.batches("W2", f"w2_{percent}_binary", f"{percent} %, 8,189 a request", planner.size.hot_transfers,
-                              "binary", figure="hot_per_s", **hot)
-        yield planner.batches("W2", f"w2_{percent}_50", f"{percent} %, 50 a request", planner.size.hot_transfers // 5,
-                              "json", per_request=50, connections=100, **hot)
-        yield planner.singles("W2", f"w2_{percent}_single", f"{percent} %, one a request", 256,
-                              seconds_max=planner.size.single_s / 2, **hot)
+        yield planner.batches(
+            "W2",
+            f"w2_{percent}_binary",
+            f"{percent} %, 8,189 a request",
+            planner.size.hot_transfers,
+            "binary",
+            figure="hot_per_s",
+            **hot,
+        )
+        yield planner.batches(
+            "W2",
+            f"w2_{percent}_50",
+            f"{percent} %, 50 a request",
+            planner.size.hot_transfers // 5,
+            "json",
+            per_request=50,
+            connections=100,
+            **hot,
+        )
+        yield planner.singles(
+            "W2",
+            f"w2_{percent}_single",
+            f"{percent} %, one a request",
+            256,
+            seconds_max=planner.size.single_s / 2,
+            **hot,
+        )
 
 
 def w3(planner: Planner) -> Iterator[Case]:
     """One account to another, in atomic chains and one by one."""
-    yield planner.batches("W3", "w3_50", "chains of 50", planner.size.hot_transfers // 5, "json", per_request=50,
-                          connections=100, accounts=2, choice="one_pair", linked=True)
-    yield planner.singles("W3", "w3_single", "one a request", 100, accounts=2, choice="one_pair",
-                          seconds_max=planner.size.single_s / 2)
+    yield planner.batches(
+        "W3",
+        "w3_50",
+        "chains of 50",
+        planner.size.hot_transfers // 5,
+        "json",
+        per_request=50,
+        connections=100,
+        accounts=2,
+        choice="one_pair",
+        linked=True,
+    )
+    yield planner.singles(
+        "W3", "w3_single", "one a request", 100, accounts=2, choice="one_pair", seconds_max=planner.size.single_s / 2
+    )
 
 
 def w4(planner: Planner) -> Iterator[Case]:
     """Two new accounts for every transfer; opening them is part of the time."""
-    yield planner.batches("W4", "w4_50", "100 accounts opened, then 50 transfers", planner.size.hot_transfers // 10,
-                          "json", per_request=50, connections=100, accounts=0, choice="fresh")
+    yield planner.batches(
+        "W4",
+        "w4_50",
+        "100 accounts opened, then 50 transfers",
+        planner.size.hot_transfers // 10,
+        "json",
+        per_request=50,
+        connections=100,
+        accounts=0,
+        choice="fresh",
+    )
 
 
 def w5(planner: Planner) -> Iterator[Case]:
     """What a card processor does: each transfer is checked against a limit. `w5_at_half` follows these."""
     for connections in planner.size.w5_connections:
-        yield planner.singles("W5", f"w5_{connections}", "closed loop", connections, accounts=100_000, choice="zipf",
-                              account_flags=NO_OVERDRAFT, funding=1_000_000, amount_max=1_000,
-                              seconds_max=planner.size.single_s * 0.6)
+        yield planner.singles(
+            "W5",
+            f"w5_{connections}",
+            "closed loop",
+            connections,
+            accounts=100_000,
+            choice="zipf",
+            account_flags=NO_OVERDRAFT,
+            funding=1_000_000,
+            amount_max=1_000,
+            seconds_max=planner.size.single_s * 0.6,
+        )
 
 
 def w5_at_half(planner: Planner, peak_per_s: float) -> Case:
     """The open loop at half of the peak that the closed loops reached."""
     offered = max(1.0, peak_per_s / 2)
-    return planner.case("W5", "w5_open", "open loop at half of peak", form="single",
-                        requests=max(1, int(offered * planner.size.open_s)), connections=256, accounts=100_000,
-                        choice="zipf", account_flags=NO_OVERDRAFT, funding=1_000_000, amount_max=1_000,
-                        offered_per_s=offered, latency_figure="authorization_p99_ms")
+    return planner.case(
+        "W5",
+        "w5_open",
+        "open loop at half of peak",
+        form="single",
+        requests=max(1, int(offered * planner.size.open_s)),
+        connections=256,
+        accounts=100_000,
+        choice="zipf",
+        account_flags=NO_OVERDRAFT,
+        funding=1_000_000,
+        amount_max=1_000,
+        offered_per_s=offered,
+        latency_figure="authorization_p99_ms",
+    )
 
 
 def w6(planner: Planner) -> Iterator[Case]:
     """Few accounts, so that most transfers meet another one."""
     for accounts in (50, 10):
-        yield planner.singles("W6", f"w6_{accounts}", f"{accounts} accounts", 20, accounts=accounts,
-                              seconds_max=planner.size.single_s / 2)
+        yield planner.singles(
+            "W6", f"w6_{accounts}", f"{accounts} accounts", 20, accounts=accounts, seconds_max=planner.size.single_s / 2
+        )
 
 
 def w7(planner: Planner) -> Iterator[Case]:
     """Holds and their posts, at a steady pace."""
     requests = max(4, int(W7_PER_S * planner.size.open_s))
-    yield planner.case("W7", "w7_open", "hold, post a second later", form="single", requests=requests, connections=64,
-                       accounts=1_000, choice="hot_debit", hot_share=W7_HOT_SHARE, offered_per_s=float(W7_PER_S),
-                       post_after_s=W7_POST_AFTER_S)
+    yield planner.case(
+        "W7",
+        "w7_open",
+        "hold, post a second later",
+        form="single",
+        requests=requests,
+        connections=64,
+        accounts=1_000,
+        choice="hot_debit",
+        hot_share=W7_HOT_SHARE,
+        offered_per_s=float(W7_PER_S),
+        post_after_s=W7_POST_AFTER_S,
+    )
 
 
 def w9(planner: Planner) -> Iterator[Case]:
     """Two-phase at full size; the holds expire while it runs."""
-    yield planner.batches("W9", "w9_binary", "8,189 a request, binary", planner.size.w1_transfers, "binary",
-                          pending_share=0.3, timeouts_s=(1, 5), figure="two_phase_per_s")
+    yield planner.batches(
+        "W9",
+        "w9_binary",
+        "8,189 a request, binary",
+        planner.size.w1_transfers,
+        "binary",
+        pending_share=0.3,
+        timeouts_s=(1, 5),
+        figure="two_phase_per_s",
+    )
 
 
 WORKLOADS: Final[dict[str, Callable[[Planner], Iterator[Case]]]] = {
-    "W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6, "W7": w7, "W9": w9}
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W6": w6,
+    "W7": w7,
+    "W9": w9,
+}

@@ -92,6 +92,9 @@ class Settings:
         16 * KIB, "body of a single command: its metadata is at most 1 KiB", low=4 * KIB, high=MIB
     )
     body_timeout_ms: int = _setting(10_000, "time for a body to arrive", low=100, high=600_000)
+    answer_timeout_ms: int = _setting(
+        10_000, "time for a command to become durable; beyond it 503, outcome unknown", low=100, high=600_000
+    )
     header_bytes_max: int = _setting(16_384, "bytes of a request's head", low=8_192, high=262_144)
     header_timeout_ms: int = _setting(10_000, "time for a request's head to arrive", low=100, high=600_000)
     connections_max: int = _setting(4_096, "connections open at once", low=1, high=65_536)

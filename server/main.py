@@ -25,6 +25,7 @@ from pyledger.identity import KeyStore, ensure_tenant
 from pyledger.ledger import Database, Exit, Ledger, LedgerError
 from pyledger.server import openapi
 from pyledger.server.access import DEV_TENANT_NAME, DevAccess, KeyAccess, dev_principal
+from pyledger.server.answers import Answers
 from pyledger.server.host import CannotServe, Host, bind, check_certificate, raise_file_limit
 from pyledger.server.limits import Bodies
 from pyledger.server.metrics import Metrics
@@ -96,10 +97,12 @@ class Process:
             batch_bytes_max=settings.body_bytes_max,
             timeout_s=settings.body_timeout_ms / 1_000,
         )
+        self.answers = Answers(settings.answer_timeout_ms / 1_000)
         self.metrics = Metrics(pyledger.__version__)
         self.service = Service(
             authenticator=self.dev if settings.dev else KeyAccess(self.store),
             bodies=self.bodies,
+            answers=self.answers,
             metrics=self.metrics,
             page_rows_max=settings.page_rows_max,
         )
@@ -116,6 +119,7 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self.bodies.clock.start()
+        self.answers.start()
         serving = self.host.start(self.application)
         _say(f"pyledger {pyledger.__version__} listens on {_url(self.settings, self.host.port)}")
         living = asyncio.create_task(self._live(), name="pyledger-life")
@@ -138,6 +142,7 @@ class Process:
             for task in (told, telling):
                 task.cancel()
             self.bodies.clock.stop()
+            self.answers.stop()
 
     async def _live(self) -> int:
         """Database, keys, ledger: opened in this order, closed in the other."""
@@ -208,8 +213,6 @@ class Process:
                 told = state
                 if state == "serving":
                     _greet(self.settings, self.host.port)
-                elif state == "standby":
-                    log.info("standby: another server owns the head; waiting to take over")
                 else:
                     log.info("%s", state)
             await asyncio.sleep(STATE_LOOK_S)
@@ -252,6 +255,8 @@ def _log_to_stderr(level: str) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         force=True,
     )
+    # At each start it tells which of its plugins it has.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _refuse(error: Exception) -> int:

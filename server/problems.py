@@ -67,7 +67,7 @@ _HTTP: Final = (
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("queue_full", 503, "The queue is full. Nothing was recorded."),
     ("unavailable", 503, "The ledger cannot be reached or is owned by another server. Nothing was recorded."),
-    ("outcome_unknown", 503, "The connection to PostgreSQL was lost while this was being recorded: send it "
+    ("outcome_unknown", 503, "PostgreSQL did not confirm this in time, or the connection to it was lost: send it "
      "again with the same id to learn its outcome."),
     ("stopping", 503, "This server is stopping. Nothing was recorded."),
 )  # fmt: skip

@@ -123,13 +123,19 @@ class Application:
                 if operation.scope not in principal.scopes:
                     access.require(principal, operation.scope)
                 request.principal = principal
-            return await operation.handler(self._service, request)
+            if operation.takes or operation.scope is None:
+                return await operation.handler(self._service, request)
+            # A read may be given up at any time; a write never is, see answers.py.
+            async with asyncio.timeout(self._service.answers.timeout_s):
+                return await operation.handler(self._service, request)
         except Refused as refused:
             return replies.refusal(refused)
         except Malformed as error:
             return _malformed(error)
         except Unavailable as error:
             return _unavailable(error)
+        except TimeoutError:
+            return replies.refusal(Refused("unavailable", headers=(replies.RETRY_AFTER,)))
         except BadCursor:
             return replies.refusal(Refused("cursor_invalid"))
         except ClientGone:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyledger.identity import Principal
     from pyledger.ledger import Ledger, Reads, Writer
     from pyledger.server.access import Authenticator
+    from pyledger.server.answers import Answers
     from pyledger.server.limits import Bodies
     from pyledger.server.metrics import Metrics
     from pyledger.server.rsgi import HeaderMap, HTTPProtocol
@@ -29,9 +30,18 @@ STOPPING: Final = "stopping"
 class Service:
     """One server process: what all requests share."""
 
-    def __init__(self, *, authenticator: Authenticator, bodies: Bodies, metrics: Metrics, page_rows_max: int) -> None:
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        bodies: Bodies,
+        answers: Answers,
+        metrics: Metrics,
+        page_rows_max: int,
+    ) -> None:
         self.authenticator = authenticator
         self.bodies = bodies
+        self.answers = answers
         self.metrics = metrics
         self.page_rows_max = page_rows_max
         self.openapi = b""

@@ -24,7 +24,7 @@ async def create(service: Service, request: Request) -> Answer:
     check_content_type(headers, JSON_TYPE)
     key = idempotency_key(headers)
     body = await service.bodies.read_single(headers, request.proto)
-    return single(await writer.submit(decode_account(body, request.tenant, key)))
+    return single(await service.answers.wait(writer.submit(decode_account(body, request.tenant, key))))
 
 
 async def create_batch(service: Service, request: Request) -> Answer:
@@ -33,7 +33,7 @@ async def create_batch(service: Service, request: Request) -> Answer:
     writer = service.writer
     check_content_type(request.headers, JSON_TYPE)
     commands = await service.bodies.decode_batch(request.headers, request.proto, decode_accounts, request.tenant)
-    return batch(await writer.submit(commands), binary=False)
+    return batch(await service.answers.wait(writer.submit(commands)), binary=False)
 
 
 async def get(service: Service, request: Request) -> Answer:

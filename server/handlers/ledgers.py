@@ -22,7 +22,7 @@ async def create(service: Service, request: Request) -> Answer:
     writer = service.writer
     check_content_type(request.headers, JSON_TYPE)
     body = await service.bodies.read_single(request.headers, request.proto)
-    return single(await writer.submit(decode_ledger(body, request.tenant)))
+    return single(await service.answers.wait(writer.submit(decode_ledger(body, request.tenant))))
 
 
 async def get(service: Service, request: Request) -> Answer:

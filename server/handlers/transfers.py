@@ -29,7 +29,7 @@ async def create(service: Service, request: Request) -> Answer:
     check_content_type(headers, JSON_TYPE)
     key = idempotency_key(headers)
     body = await service.bodies.read_single(headers, request.proto)
-    return single(await writer.submit(decode_transfer(body, request.tenant, key)))
+    return single(await service.answers.wait(writer.submit(decode_transfer(body, request.tenant, key))))
 
 
 async def create_batch(service: Service, request: Request) -> Answer:
@@ -39,7 +39,7 @@ async def create_batch(service: Service, request: Request) -> Answer:
     binary = check_content_type(request.headers, JSON_TYPE, BINARY_TYPE) == BINARY_TYPE
     decode = decode_transfers_binary if binary else decode_transfers
     commands = await service.bodies.decode_batch(request.headers, request.proto, decode, request.tenant)
-    return batch(await writer.submit(commands), binary=binary)
+    return batch(await service.answers.wait(writer.submit(commands)), binary=binary)
 
 
 async def post(service: Service, request: Request) -> Answer:
@@ -90,4 +90,6 @@ async def _resolve(service: Service, request: Request, action: Literal["post", "
     if body:
         check_content_type(headers, JSON_TYPE)
     target = uuid_of(request.identifier)
-    return single(await writer.submit(decode_resolution(body, request.tenant, action, target, key)))
+    return single(
+        await service.answers.wait(writer.submit(decode_resolution(body, request.tenant, action, target, key)))
+    )

@@ -36,7 +36,8 @@ class Answer:
         problem = self.json
         assert problem["type"] == "urn:pyledger:problem:" + problem["code"]
         assert problem["status"] == self.status
-        assert problem["title"] and problem["detail"]
+        assert problem["title"]
+        assert problem["detail"]
         return str(problem["code"])
 
     @property
@@ -88,7 +89,8 @@ class Talker:
     @property
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.url)
-        assert parts.hostname and parts.port
+        assert parts.hostname
+        assert parts.port
         return parts.hostname, parts.port
 
     def connect(self, timeout_s: float = TIMEOUT_S) -> socket.socket:

@@ -135,7 +135,8 @@ def tenants_do_not_see_each_other(ours: Books, theirs: Books) -> None:
         assert (answer.status, answer.code) == (404, code)
     for fields in ({"debit_account_id": theirs.wallet}, {"credit_account_id": theirs.wallet}):
         answer = ours.post("/v1/transfers", ours.transfer(**fields))
-        assert answer.status == 404 and answer.code.endswith("_account_not_found")
+        assert answer.status == 404
+        assert answer.code.endswith("_account_not_found")
     for action, target in (("post", hold), ("void", hold), ("reverse", moved)):
         answer = ours.post(f"/v1/transfers/{target['id']}/{action}", {"id": new_id()})
         assert answer.status == 404, action
@@ -178,9 +179,11 @@ async def test_guessing_keys_does_not_slow_down_who_has_one(guarded: ServerProce
 
 async def test_what_is_stored_is_a_hash_and_names_are_checked(owner: Any) -> None:
     made: KeyMade = await create_key(owner, "acme", "till", ["read"])
-    assert made.key.startswith("pk_") and len(made.key) == 46
+    assert made.key.startswith("pk_")
+    assert len(made.key) == 46
     row = await owner.fetchrow("SELECT * FROM pyledger.api_key")
-    assert made.key not in str(dict(row)) and len(row["hash"]) == 32
+    assert made.key not in str(dict(row))
+    assert len(row["hash"]) == 32
     assert [key.id for key in await list_keys(owner)] == [made.id]
     assert await ensure_tenant(owner, "acme") == made.tenant
     for arguments in (("", "x"), ("acme", ""), ("acme", "a\nb"), ("a" * 129, "x"), (" acme", "x")):

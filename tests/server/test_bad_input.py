@@ -254,7 +254,8 @@ def test_duplicate_ids_in_one_batch(books: Books) -> None:
     same, other = new_id(), new_id()
     answer = batch({"id": same}, {"id": same}, {"id": other}, {"id": other, "amount": "5"})(books)
     results = answer.json["results"]
-    assert results[0] == results[1] and results[0]["status"] == "accepted"
+    assert results[0] == results[1]
+    assert results[0]["status"] == "accepted"
     assert results[2]["status"] == "accepted"
     assert (results[3]["status"], results[3]["refusal"]) == ("refused", "idempotency_conflict")
     assert books.get(f"/v1/accounts/{books.wallet}").json["balances"]["posted"] == "200"

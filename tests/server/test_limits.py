@@ -96,8 +96,12 @@ def test_chunks_that_break_off_are_not_taken_for_a_body(books: Books) -> None:
 
 def test_length_and_chunks_together_are_read_as_chunks_and_the_connection_closed(books: Books) -> None:
     body = json.dumps(books.transfer()).encode()
-    answer = books.send(POST + b"Content-Length: 5\r\n" + CHUNKED + chunk(body) + b"0\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n")
-    assert b" 201 " in answer and b"connection: close" in answer and answer.count(b"HTTP/1.1 ") == 1
+    answer = books.send(
+        POST + b"Content-Length: 5\r\n" + CHUNKED + chunk(body) + b"0\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n"
+    )
+    assert b" 201 " in answer
+    assert b"connection: close" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize(
@@ -114,7 +118,8 @@ def test_length_and_chunks_together_are_read_as_chunks_and_the_connection_closed
 )
 def test_what_is_not_http_is_refused_by_the_parser(books: Books, headers: bytes) -> None:
     answer = books.send(POST + headers + b"\r\nabc")
-    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_a_slow_body_is_refused_in_time(books: Books) -> None:
@@ -175,9 +180,14 @@ def test_a_slow_head_and_an_idle_connection_are_closed(books: Books) -> None:
 
 
 def test_one_connection_serves_many_requests_in_order(books: Books) -> None:
-    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20 + b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    asked = (
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 20
+        + b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
     answer = books.send(asked)
-    assert answer.count(b"HTTP/1.1 200") == 21 and answer.rstrip().endswith(b"}") and b'"ready":true' in answer
+    assert answer.count(b"HTTP/1.1 200") == 21
+    assert answer.rstrip().endswith(b"}")
+    assert b'"ready":true' in answer
 
 
 def test_garbage_tls_and_http2_do_not_disturb(books: Books) -> None:

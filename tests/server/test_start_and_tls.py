@@ -36,7 +36,8 @@ def refuses(arguments: tuple[str, ...] = (), **settings: object) -> str:
     """The one line with which a server refuses to start."""
     done = serve_to_its_end(arguments, **settings)
     assert done.returncode == 2, done
-    assert done.stdout == "" and done.stderr.count("\n") == 1, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done
     return done.stderr
 
 
@@ -80,7 +81,8 @@ def encrypted(key: Path, directory: Path) -> Path:
 def test_a_port_that_is_taken_is_not_shared(server: ServerProcess, database: Database) -> None:
     port = server.url.rpartition(":")[2]
     said = refuses(("--dev", "--port", port), database_url=database.server_dsn)
-    assert f"port {port}" in said and "in use" in said
+    assert f"port {port}" in said
+    assert "in use" in said
     with contextlib.closing(socket.socket()) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         with pytest.raises(OSError, match="in use"):
@@ -104,7 +106,8 @@ def test_ipv6_and_free_ports_are_addresses_too(database: Database) -> None:
     ) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        assert url.startswith("http://[::1]:") and not url.endswith(":0")
+        assert url.startswith("http://[::1]:")
+        assert not url.endswith(":0")
         assert Talker(url).get("/healthz").status == 200
         process.terminate()
         assert process.wait(30) == 0
@@ -150,7 +153,8 @@ def test_too_many_requests_at_once_are_told_so(start_server: Start, database: Da
             if answer.status == 503:
                 break
         assert (answer.status, answer.code) == (503, "connections_full")
-        assert int(answer.headers["retry-after"]) > 0 and answer.headers["connection"] == "close"
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.headers["connection"] == "close"
     for _ in range(50):
         if books.post("/v1/transfers", books.transfer()).status == 201:
             return

@@ -1,0 +1,131 @@
+"""What clients send: bodies and query parameters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from pyledger.server.schemas.values import (
+    AccountFlag,
+    AmountIn,
+    Code,
+    Instant,
+    LedgerNumber,
+    Metadata,
+    Reference,
+    Timeout,
+    TransferFlag,
+    Uuid,
+)
+
+
+class NewLedger(Struct, forbid_unknown_fields=True):
+    """A ledger to open: one asset. Its number is its id."""
+
+    id: LedgerNumber
+    asset: Annotated[str, Meta(pattern="^[A-Z0-9._-]{1,16}$", description="The asset's code.", examples=["EUR"])]
+    exponent: Annotated[
+        int, Meta(ge=0, le=38, description="Decimals of the asset: amounts are in units of 10^-exponent.")
+    ]
+    metadata: Metadata | UnsetType | None = UNSET
+
+
+class NewAccount(Struct, forbid_unknown_fields=True):
+    """An account to open."""
+
+    ledger: LedgerNumber
+    code: Code
+    id: Uuid | UnsetType | None = UNSET
+    flags: list[AccountFlag] | UnsetType | None = UNSET
+    allowance: AmountIn | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
+
+
+class NewAccounts(Struct, forbid_unknown_fields=True):
+    """Accounts to open, each with its id."""
+
+    accounts: Annotated[list[NewAccount], Meta(min_length=1, max_length=8_190)]
+
+
+class NewTransfer(Struct, forbid_unknown_fields=True):
+    """A transfer, a hold, or (in a batch) the post, void or reversal of an earlier one.
+
+    Leave `amount` out to post, void or reverse all that is left, or to move all that a balancing flag
+    allows.
+    """
+
+    id: Uuid | UnsetType | None = UNSET
+    debit_account_id: Uuid | UnsetType | None = UNSET
+    credit_account_id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    ledger: LedgerNumber | UnsetType | None = UNSET
+    code: Code | UnsetType | None = UNSET
+    flags: list[TransferFlag] | UnsetType | None = UNSET
+    timeout_s: Timeout | UnsetType | None = UNSET
+    pending_id: Uuid | UnsetType | None = UNSET
+    reverses: Uuid | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
+
+
+class NewTransfers(Struct, forbid_unknown_fields=True):
+    """Transfers, each with its id. A `linked` one takes effect only if the next one does."""
+
+    transfers: Annotated[list[NewTransfer], Meta(min_length=1, max_length=8_190)]
+
+
+class PostOrVoid(Struct, forbid_unknown_fields=True):
+    """The post or void of a hold; an empty body is `{}`."""
+
+    id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    group: Annotated[bool, Meta(description="Resolve every hold that was linked with it.")] | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
+
+
+class Reversal(Struct, forbid_unknown_fields=True):
+    """The reversal of a transfer, in full or in part; an empty body is `{}`."""
+
+    id: Uuid | UnsetType | None = UNSET
+    amount: AmountIn | UnsetType | None = UNSET
+    reference: Reference | UnsetType | None = UNSET
+    metadata: Metadata | UnsetType | None = UNSET
+    effective_at: Instant | UnsetType | None = UNSET
+
+
+Cursor = Annotated[str, Meta(min_length=1, max_length=512, description="`next` of the page before.")]
+Limit = Annotated[int, Meta(description="Rows of the page, at most; 100 if not given.")]
+
+
+class LedgerQuery(Struct):
+    """Parameters of a list of ledgers."""
+
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
+class AccountQuery(Struct):
+    """Parameters of a list of accounts."""
+
+    ledger: LedgerNumber | None = None
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
+class TransferQuery(Struct):
+    """Parameters of a list of transfers; all that are given must hold."""
+
+    account_id: Annotated[str, Meta(description="Either side's account.")] | None = None
+    ledger: LedgerNumber | None = None
+    reference: Reference | None = None
+    since: Annotated[str, Meta(description="Recorded at or after this time, RFC 3339.")] | None = None
+    until: Annotated[str, Meta(description="Recorded before this time, RFC 3339.")] | None = None
+    order: Literal["newest", "oldest"] = "newest"
+    limit: Limit | None = None
+    cursor: Cursor | None = None

@@ -43,7 +43,7 @@ MALFORMED: Final[list[tuple[str, str]]]
 
 LIMITS: Final[dict[str, int]]
 """The core's bounds by lower-case name: batch_rows_max, record_bytes, result_bytes, reference_bytes_max,
-metadata_bytes_max, metadata_depth_max, group_holds_max, expiries_per_batch_max, id_ahead_ms_max,
+metadata_bytes_max, metadata_depth_max, group_holds_max, reversals_max, expiries_per_batch_max, id_ahead_ms_max,
 ledger_max, timeout_s_max, key_bytes_max, asset_bytes_max, effective_ns_max, gil_rows_min."""
 
 GENESIS_HASH: Final[bytes]

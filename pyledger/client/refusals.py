@@ -68,4 +68,5 @@ REFUSALS: dict[int, str] = {
     61: "ledgers_full",
     62: "accounts_full",
     63: "holds_full",
+    64: "too_many_reversals",
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from tests.model.shape import MAX, Command, RefusedError, decline, id_in_shape, in_shape, no
 
 GROUP_MAX = 64
+REVERSALS_MAX = 64
 SECOND = 10**9
 Key = tuple[int, int]  # tenant and id
 
@@ -49,6 +50,7 @@ class Row:
     state: str = ""  # of a hold: open, posted, voided or expired
     expires_ns: int = 0
     reversed: int = 0
+    reversals: int = 0
     after: tuple[Account, ...] = ()
 
 
@@ -322,12 +324,15 @@ class Model:
         left = moved.amount - moved.reversed
         amount = left if c.amount is None else c.amount
         decline(left == 0 or amount > left, "exceeds_reversible_amount")
+        decline(moved.reversals >= REVERSALS_MAX, "too_many_reversals")
         debit, credit = self._parties(c.tenant, moved.credit, moved.debit)
         self._import(c, "transfer", moved.ledger, (debit, credit))
         self._not_closed(debit, credit)
         self._allowed(debit, credit, amount, pending=False)
         self._add(c.tenant, moved.credit, moved.debit, amount, pending=False)
-        self.rows[c.tenant, c.target] = replace(moved, reversed=moved.reversed + amount)
+        self.rows[c.tenant, c.target] = replace(
+            moved, reversed=moved.reversed + amount, reversals=moved.reversals + 1
+        )
         return self._record(
             replace(row, debit=moved.credit, credit=moved.debit, amount=amount, ledger=moved.ledger, code=moved.code)
         )

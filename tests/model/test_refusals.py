@@ -128,6 +128,10 @@ CASES: dict[str, Case] = {
         [[*(hold(1_000 + each, "linked") for each in range(64)), hold(1_064)]],
     ),
     "exceeds_reversible_amount": Case([act(103, "reverse", 101)], [[move(101)], [act(102, "reverse", 101)]]),
+    "too_many_reversals": Case(
+        [act(199, "reverse", 101)],
+        [[move(101, amount=100)], [act(102 + each, "reverse", 101, amount=1) for each in range(64)]],
+    ),
     "imported_must_not_regress": Case([account(101, 1, "imported", effective_ns=1_000)]),
     "imported_must_postdate_debit_account": Case([move(101, "imported", credit=IMPORTED, effective_ns=2_000)]),
     "imported_must_postdate_credit_account": Case([move(101, "imported", debit=IMPORTED, effective_ns=2_000)]),

@@ -24,6 +24,8 @@ pub const ASSET_BYTES_MAX: usize = 16;
 pub const EFFECTIVE_NS_MAX: u64 = 9_214_646_399_999_999_999;
 /// Holds of one linked group that one command can resolve.
 pub const GROUP_HOLDS_MAX: usize = 64;
+/// Reversals of one transfer: deciding the next one reads all that were before.
+pub const REVERSALS_MAX: usize = 64;
 /// Expiry rows that one batch may add before its own commands; the rest wait for the next batch.
 pub const EXPIRIES_PER_BATCH_MAX: usize = 8_190;
 /// How far ahead of the ledger's clock the time in a UUIDv7 may be. What lets the window answer for it.

@@ -101,6 +101,7 @@ refusals! {
     PendingTransferExpired = 45, "pending_transfer_expired", Declined, "The pending transfer has expired.";
     GroupTooLarge = 46, "group_too_large", Declined, "The linked group has more holds than one command resolves.";
     ExceedsReversibleAmount = 47, "exceeds_reversible_amount", Declined, "More would be reversed than was moved and not yet reversed.";
+    TooManyReversals = 64, "too_many_reversals", Declined, "The transfer was reversed in as many parts as one transfer can be.";
     ImportedMustNotRegress = 48, "imported_must_not_regress", Declined, "Imported events of a ledger must be in the order in which they happened.";
     ImportedMustPostdateDebitAccount = 49, "imported_must_postdate_debit_account", Declined, "The imported transfer is older than its debit account.";
     ImportedMustPostdateCreditAccount = 50, "imported_must_postdate_credit_account", Declined, "The imported transfer is older than its credit account.";

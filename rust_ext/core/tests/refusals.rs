@@ -4,7 +4,8 @@ mod common;
 
 use common::{MS, SECOND, START_NS, Shard, account, command, ledger, uuid7};
 use pyledger_core::nouns::{
-    Command, CommandKind, EFFECTIVE_NS_MAX, LEDGER_MAX, Row, TIMEOUT_S_MAX, account_flags, transfer_flags,
+    Command, CommandKind, EFFECTIVE_NS_MAX, LEDGER_MAX, REVERSALS_MAX, Row, TIMEOUT_S_MAX, account_flags,
+    transfer_flags,
 };
 use pyledger_core::refusal::{Class, Refusal};
 use pyledger_core::{Limits, Request};
@@ -115,6 +116,17 @@ const TABLE: &[(Refusal, Story)] = &[
         let moved = bank.transfer(3, 4, 100);
         bank.one(moved).accepted();
         Command { amount: 101, ..bank.act(REVERSE, moved.id) }
+    }),
+    (Refusal::TooManyReversals, |bank| {
+        let moved = bank.transfer(3, 4, 100);
+        bank.one(moved).accepted();
+        // Half of them in the journal, half in one batch.
+        for _ in 0..2 {
+            let part = |_| Command { amount: 1, ..bank.act(REVERSE, moved.id) };
+            let parts: Vec<Command> = (0..REVERSALS_MAX / 2).map(part).collect();
+            bank.many(&parts).iter().for_each(|answer| _ = answer.accepted());
+        }
+        bank.act(REVERSE, moved.id)
     }),
     (Refusal::ImportedMustNotRegress, |bank| {
         imported_accounts(bank);

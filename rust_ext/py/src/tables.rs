@@ -17,6 +17,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("metadata_bytes_max", nouns::METADATA_BYTES_MAX as u64),
     ("metadata_depth_max", nouns::METADATA_DEPTH_MAX as u64),
     ("group_holds_max", nouns::GROUP_HOLDS_MAX as u64),
+    ("reversals_max", nouns::REVERSALS_MAX as u64),
     ("expiries_per_batch_max", nouns::EXPIRIES_PER_BATCH_MAX as u64),
     ("id_ahead_ms_max", nouns::ID_AHEAD_MS_MAX),
     ("ledger_max", nouns::LEDGER_MAX as u64),

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::books::{Books, Change, Log};
 use super::old::OldRows;
+use super::reversal::Reversed;
 use super::shape;
 use super::window::Window;
 use crate::nouns::{Command, CommandKind, Counters, Outcome, Row, RowKind, Text};
@@ -29,7 +30,7 @@ pub(super) struct Deciding<'a> {
     /// Holds that this batch resolved or let expire, by tenant and id: their places in `log.removed`.
     pub(super) resolved: HashMap<(u32, u128), u32>,
     /// What this batch reversed of a transfer, by tenant and id.
-    pub(super) reversed: HashMap<(u32, u128), u128>,
+    pub(super) reversed: HashMap<(u32, u128), Reversed>,
     pub(super) chain: Chain,
 }
 
@@ -206,8 +207,9 @@ impl Deciding<'_> {
                     self.resolved.remove(&(hold.tenant, hold.id));
                 }
                 Change::Reversed { tenant, target, amount } => {
-                    let sum = self.reversed.get_mut(&(tenant, target)).expect("it was reversed");
-                    *sum -= amount;
+                    let reversed = self.reversed.get_mut(&(tenant, target)).expect("it was reversed");
+                    reversed.amount -= amount;
+                    reversed.parts -= 1;
                 }
                 _ => {}
             }

@@ -95,6 +95,7 @@ impl Engine {
             now_ns <= NOW_NS_MAX && self.last_ns < NOW_NS_MAX,
             "the clock is in this or the next century"
         );
+        assert!(self.frames.is_empty() || old.rows.is_empty(), "old rows are read after all earlier commits");
         let mut deciding = Deciding {
             books: &mut self.books,
             limits: self.limits,

@@ -6,8 +6,15 @@ use super::books::Change;
 use super::deciding::Deciding;
 use super::moving::{self, Move};
 use super::resolution::{Target, inherit, same_as_target};
-use crate::nouns::{AMOUNT_ALL, Command, Row, RowKind};
+use crate::nouns::{AMOUNT_ALL, Command, REVERSALS_MAX, Row, RowKind};
 use crate::refusal::Refusal;
+
+/// What was moved back of one transfer, and in how many parts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reversed {
+    pub(super) amount: u128,
+    pub(super) parts: usize,
+}
 
 impl Deciding<'_> {
     pub(super) fn reverse(&mut self, command: &Command, row: &mut Row, text: &[u8]) -> Result<u32, Refusal> {
@@ -15,10 +22,14 @@ impl Deciding<'_> {
         let (from, to) = (target.credit, target.debit);
         inherit(row, from, to, &target);
         same_as_target(command, from, to, &target)?;
-        let left = target.amount - self.reversed_of(command.tenant, command.target);
+        let before = self.reversed_of(command.tenant, command.target);
+        let left = target.amount - before.amount;
         let amount = if command.amount == AMOUNT_ALL { left } else { command.amount };
         if amount > left || left == 0 {
             return Err(Refusal::ExceedsReversibleAmount);
+        }
+        if before.parts >= REVERSALS_MAX {
+            return Err(Refusal::TooManyReversals);
         }
         let find = |id: u128| self.books.accounts.find(command.tenant, id);
         let debit = find(from).expect("the account of a recorded transfer exists");
@@ -35,7 +46,9 @@ impl Deciding<'_> {
             to.counters.credits_posted += amount;
         });
         self.note_import(imported_into, row.effective_ns);
-        *self.reversed.entry((command.tenant, command.target)).or_insert(0) += amount;
+        let reversed = self.reversed.entry((command.tenant, command.target)).or_default();
+        reversed.amount += amount;
+        reversed.parts += 1;
         let (tenant, target) = (command.tenant, command.target);
         self.log.changes.push(Change::Reversed { tenant, target, amount });
         Ok(self.record(row, text))
@@ -51,9 +64,12 @@ impl Deciding<'_> {
     }
 
     /// What was moved back of a transfer so far.
-    fn reversed_of(&self, tenant: u32, target: u128) -> u128 {
-        let reversals = self.old.acting_on(tenant, target).filter(|row| row.kind == RowKind::Reverse);
-        let before: u128 = reversals.map(|row| row.amount).sum();
-        before + self.reversed.get(&(tenant, target)).copied().unwrap_or(0)
+    fn reversed_of(&self, tenant: u32, target: u128) -> Reversed {
+        let mut reversed = self.reversed.get(&(tenant, target)).copied().unwrap_or_default();
+        for row in self.old.acting_on(tenant, target).filter(|row| row.kind == RowKind::Reverse) {
+            reversed.amount += row.amount;
+            reversed.parts += 1;
+        }
+        reversed
     }
 }

@@ -2,6 +2,8 @@
 
 use pyledger_core::nouns::{Command, CommandKind, LEDGER_MAX, TIMEOUT_S_MAX, account_flags, transfer_flags};
 
+use pyledger_core::refusal::Refusal;
+
 use crate::common::{self, MS, SECOND};
 
 const TENANTS: u64 = 2;
@@ -14,11 +16,24 @@ pub struct Plan {
     state: u64,
     ids: u128,
     sent: Vec<Command>,
+    accepted: Vec<Command>,
 }
 
 impl Plan {
     pub fn new(seed: u64) -> Self {
-        Self { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, ids: 0, sent: Vec::new() }
+        Self {
+            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            ids: 0,
+            sent: Vec::new(),
+            accepted: Vec::new(),
+        }
+    }
+
+    /// Clients remember what went well.
+    pub fn heard(&mut self, command: &Command, refusal: Option<Refusal>) {
+        if refusal.is_none() && command.kind == CommandKind::Transfer {
+            self.accepted.push(*command);
+        }
     }
 
     /// The next number of Marsaglia's xorshift, below a bound.
@@ -110,12 +125,10 @@ impl Plan {
     }
 
     fn recent(&mut self) -> Option<Command> {
-        if self.sent.is_empty() {
-            return None;
-        }
-        let from = self.sent.len().saturating_sub(if self.one_in(4) { 400 } else { RECENT });
-        let at = from + self.below((self.sent.len() - from) as u64) as usize;
-        Some(self.sent[at])
+        let back = if self.one_in(4) { 400 } else { RECENT };
+        let from = if self.one_in(3) { &self.sent } else { &self.accepted };
+        let recent = from[from.len().saturating_sub(back)..].to_vec();
+        (!recent.is_empty()).then(|| self.pick(&recent))
     }
 
     fn retry(&mut self) -> Command {
@@ -133,7 +146,8 @@ impl Plan {
     }
 
     fn account(&mut self) -> Command {
-        let flags = self.pick(&[0, 0, 0, 2, 2, 2, 4, 4, account_flags::IMPORTED, account_flags::IMPORTED | 2]);
+        let flags =
+            self.pick(&[0, 0, 0, 2, 2, 2, 4, 4, account_flags::IMPORTED, account_flags::IMPORTED | 2]);
         let amount = if flags & 6 != 0 { self.pick(&[0, 0, 10, 50, u128::MAX]) } else { 0 };
         let effective_ns = if flags & account_flags::IMPORTED != 0 { self.below(50) } else { 0 };
         let id = u128::from(1 + self.below(ACCOUNTS));
@@ -162,8 +176,7 @@ impl Plan {
         }
         if self.one_in(6) {
             let both = transfer_flags::BALANCING_DEBIT | transfer_flags::BALANCING_CREDIT;
-            flags |=
-                self.pick(&[transfer_flags::BALANCING_DEBIT, transfer_flags::BALANCING_CREDIT, both]);
+            flags |= self.pick(&[transfer_flags::BALANCING_DEBIT, transfer_flags::BALANCING_CREDIT, both]);
         }
         let (flags, effective_ns, timeout_s) = self.imported(flags, timeout_s);
         let debit = u128::from(1 + self.below(ACCOUNTS));

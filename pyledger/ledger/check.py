@@ -13,9 +13,9 @@ import asyncpg
 
 from pyledger import sql
 from pyledger._rust import Corrupt, Engine
+from pyledger.ledger.connections import CONNECTION_ERRORS, connect
 from pyledger.ledger.nouns import FINDINGS_MAX, StartupRefused, first_line
 from pyledger.ledger.recovery import Batch, journal_slice, next_slice
-from pyledger.ledger.store import CONNECTION_ERRORS, connect
 
 _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
 _WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")

@@ -16,6 +16,7 @@ import asyncpg
 
 from pyledger import sql
 from pyledger._rust import Checkpoint, Engine
+from pyledger.ledger.connections import CONNECTION_ERRORS, connect
 from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
     IDLE_IN_TRANSACTION_MS,
@@ -23,7 +24,6 @@ from pyledger.ledger.nouns import (
     Stats,
     first_line,
 )
-from pyledger.ledger.store import CONNECTION_ERRORS, connect
 from pyledger.ledger.writer import Writer
 
 log: Final = logging.getLogger("pyledger.ledger")

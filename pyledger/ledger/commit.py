@@ -16,6 +16,7 @@ import asyncpg
 
 from pyledger._rust import Applied, Commands
 from pyledger.ledger import rules
+from pyledger.ledger.connections import CONNECTION_ERRORS
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
     PARTITIONS_AHEAD_WEEKS,
@@ -31,7 +32,7 @@ from pyledger.ledger.nouns import (
     first_line,
 )
 from pyledger.ledger.rules import Failure, Fate, Standing, Step
-from pyledger.ledger.store import CONNECTION_ERRORS, OpenSession, Session, Wanted
+from pyledger.ledger.store import OpenSession, Session, Wanted
 
 log: Final = logging.getLogger("pyledger.ledger")
 

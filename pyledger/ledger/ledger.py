@@ -20,6 +20,7 @@ from pyledger._rust import Engine
 from pyledger.ledger import migrate, rules
 from pyledger.ledger.checkpoint import Checkpointer
 from pyledger.ledger.commit import Committer
+from pyledger.ledger.connections import CONNECTION_ERRORS, Pool, connect
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
     PARTITION_UPKEEP_S,
@@ -38,7 +39,7 @@ from pyledger.ledger.nouns import (
 )
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import recover
-from pyledger.ledger.store import CONNECTION_ERRORS, Pool, Session, connect
+from pyledger.ledger.store import Session
 from pyledger.ledger.takeover import take_over
 from pyledger.ledger.writer import Writer
 

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 from pyledger._rust import Engine, decode_ledger
 from pyledger.ledger import cursors
+from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
-from pyledger.ledger.store import CONNECTION_ERRORS, Pool
 from pyledger.ledger.writer import Writer
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import asyncpg
 
 from pyledger._rust import Corrupt, Engine
+from pyledger.ledger.connections import QUERIES, copy_out
 from pyledger.ledger.nouns import (
     RECOVERY_BATCHES_MAX,
     RECOVERY_SLICE_ROWS,
@@ -19,7 +20,6 @@ from pyledger.ledger.nouns import (
     Position,
     Stats,
 )
-from pyledger.ledger.store import QUERIES, copy_out
 
 log: Final = logging.getLogger("pyledger.ledger")
 

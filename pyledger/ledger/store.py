@@ -5,59 +5,29 @@ which COMMIT "succeeds" with only a warning); each warning is kept for whoever c
 that fell silent inside a transaction is ended by PostgreSQL itself.
 """
 
-import asyncio
 import contextlib
-import os
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import asyncpg
 
-from pyledger import sql
 from pyledger._rust import Applied
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
 from pyledger.ledger.migrate import schema_version
 from pyledger.ledger.nouns import (
     CONNECT_TIMEOUT_S,
     IDLE_IN_TRANSACTION_MS,
-    POOL_CONNECTIONS_MAX,
-    READ_TIMEOUT_S,
-    TCP_USER_TIMEOUT_MS,
     Head,
     Position,
 )
 from pyledger.ledger.rules import Facts, lock_key
 
-QUERIES: Final = sql.load("pyledger.ledger")
 JOURNAL_COLUMNS: Final = (
     "shard", "seq", "recorded_ns", "id", "tenant", "kind", "status", "debit_account", "credit_account", "amount",
     "target", "ledger", "code", "flags", "timeout_s", "effective_ns", "fingerprint", "reference", "metadata",
     "debit_after", "credit_after",
 )  # fmt: skip
-CONNECTION_ERRORS: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # what asyncpg makes of a session that PostgreSQL ended while it was idle
-)
-"""What a statement can raise when the database, the wire or the session fails. All of it is handled."""
-
-_SESSION: Final = {
-    "TimeZone": "UTC",
-    "client_min_messages": "warning",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_session_timeout": "0",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": str(TCP_USER_TIMEOUT_MS),
-    "jit": "off",
-}
-"""A hosting's own defaults for these could cancel a commit or end a quiet session."""
-
-_WRITER_SESSION: Final = _SESSION | {
+_WRITER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
     # The writer only ever looks up single rows by index; a planner without statistics thinks otherwise.
     "plan_cache_mode": "force_generic_plan",
@@ -68,35 +38,6 @@ _WRITER_SESSION: Final = _SESSION | {
 
 Wanted = tuple[list[int], list[str], list[int], list[str]]
 """What the engine's probe asks for: tenants and ids, tenants and targets, pairs by position."""
-
-
-async def connect(url: str, name: str, settings: dict[str, str] | None = None) -> asyncpg.Connection:
-    """Open a connection whose statements have no timeout and whose death is noticed."""
-    connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=None,
-        max_cached_statement_lifetime=0,
-        server_settings={**_SESSION, **(settings or {}), "application_name": name},
-    )
-    _notice_death(connection)
-    return connection
-
-
-def _notice_death(connection: asyncpg.Connection) -> None:
-    """A peer that vanished without a word ends the connection in seconds, not in TCP's quarter of an hour.
-
-    Linux only, TCP only; without it the writer would wait, never guess."""
-    transport: Any = getattr(connection, "_transport", None)
-    found = transport.get_extra_info("socket") if transport is not None else None
-    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    with contextlib.suppress(OSError, AttributeError), socket.socket(fileno=os.dup(found.fileno())) as same:
-        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
-        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
-        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-        same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
 
 
 class Session:
@@ -111,7 +52,7 @@ class Session:
     @classmethod
     async def open(cls, url: str, shard: int) -> "Session":
         """Connect as the writer of a shard. Raises one of `CONNECTION_ERRORS`."""
-        return cls(await connect(url, f"pyledger writer {shard}", _WRITER_SESSION), shard)
+        return cls(await connect(url, f"pyledger writer {shard}", _WRITER_SETTINGS), shard)
 
     def _hear(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         # asyncpg schedules this before it wakes whoever awaits the statement, so it is never late.
@@ -239,84 +180,3 @@ OpenSession = Callable[[], Awaitable[Session]]
 
 def _head(row: asyncpg.Record) -> Head:
     return Head(row["epoch"], Position(row["seq"], row["hash"]), row["last_ns"], row["owner"], row["beat"])
-
-
-class Pool:
-    """Connections for reads and for what may fail and be tried again. Opened when first used.
-
-    Here a timeout is safe: nothing that goes through it is ever acknowledged."""
-
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name = url, name
-        self._opening = asyncio.Lock()
-        self._pool: asyncpg.Pool | None = None
-
-    async def _get(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=POOL_CONNECTIONS_MAX,
-                    timeout=CONNECT_TIMEOUT_S,
-                    command_timeout=READ_TIMEOUT_S,
-                    server_settings=_SESSION | {"application_name": self._name, "plan_cache_mode": "force_custom_plan"},
-                )
-            return self._pool
-
-    async def rows(self, name: str, *arguments: object) -> list[asyncpg.Record]:
-        """All rows of a named query."""
-        return list(await (await self._get()).fetch(QUERIES[name], *arguments))
-
-    async def value(self, name: str, *arguments: object) -> Any:
-        """The one value of a named query."""
-        return await (await self._get()).fetchval(QUERIES[name], *arguments)
-
-    async def close(self) -> None:
-        """Close them all, busy or not."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
-
-
-_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TRAILER: Final = b"\xff\xff"
-
-
-async def copy_out(
-    connection: asyncpg.Connection, name: str, *arguments: object, slice_bytes: int
-) -> AsyncIterator[bytes]:
-    """Stream a named query as complete binary COPY streams of about `slice_bytes` each.
-
-    PostgreSQL sends one message a row and asyncpg hands over whole messages, so a stream may be cut
-    between any two chunks. At most two slices wait: the reader holds the sender up."""
-    slices: asyncio.Queue[bytes | None] = asyncio.Queue()
-    room = asyncio.Semaphore(2)
-    chunks: list[bytes] = []
-    size = 0
-
-    async def take(chunk: bytes) -> None:
-        nonlocal size
-        chunks.append(chunk)
-        size += len(chunk)
-        if size >= slice_bytes and chunk[-2:] != _COPY_TRAILER:
-            await room.acquire()
-            slices.put_nowait(b"".join(chunks) + _COPY_TRAILER)
-            chunks[:] = [_COPY_HEADER]
-            size = 0
-
-    async def send() -> None:
-        await connection.copy_from_query(QUERIES[name], *arguments, output=take, format="binary")
-        slices.put_nowait(b"".join(chunks))
-
-    sender = asyncio.ensure_future(send())
-    sender.add_done_callback(lambda _: slices.put_nowait(None))
-    try:
-        while (part := await slices.get()) is not None:
-            yield part
-            room.release()
-        await sender
-    finally:
-        sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError, *CONNECTION_ERRORS):
-            await sender

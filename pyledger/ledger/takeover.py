@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Final
 
 from pyledger.ledger import rules
+from pyledger.ledger.connections import CONNECTION_ERRORS
 from pyledger.ledger.nouns import STANDBY_POLL_S, Halted, Head, StartupRefused, State, Stats, first_line
-from pyledger.ledger.store import CONNECTION_ERRORS, OpenSession, Session
+from pyledger.ledger.store import OpenSession, Session
 
 log: Final = logging.getLogger("pyledger.ledger")
 

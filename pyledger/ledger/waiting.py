@@ -5,11 +5,12 @@ waited has gone, what was recorded stays recorded.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pyledger._rust import Commands, Engine, Reply
+from pyledger.ledger.nouns import Unavailable, UnknownOutcome
 
 T = TypeVar("T")
 Asked = tuple[Commands, asyncio.Future[Reply]]
@@ -53,3 +54,12 @@ def answer(future: asyncio.Future[Any], result: Result) -> None:
         future.exception()  # marks it as seen: nobody may be left to look
     else:
         future.set_result(result[0])
+
+
+def refuse(riding: Batch, queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str) -> None:
+    """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never began."""
+    reason = reason or "the ledger stopped"
+    for future in [*riding.waiting, *(future for _, future in riding.looks)]:
+        answer(future, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
+    for _, future in queued:
+        answer(future, (None, Unavailable(reason)))

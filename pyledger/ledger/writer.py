@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pyledger._rust import Applied, Commands, Engine, Reply
+from pyledger._rust import Commands, Engine, Reply
 from pyledger.ledger import nouns
 from pyledger.ledger.commit import Committer
-from pyledger.ledger.nouns import BatchMeasure, Busy, LedgerError, State, Stats, Unavailable, UnknownOutcome
-from pyledger.ledger.waiting import Asked, Batch, Look, answer, attempt
+from pyledger.ledger.nouns import BatchMeasure, Busy, LedgerError, State, Stats, Unavailable
+from pyledger.ledger.waiting import Asked, Batch, Look, answer, attempt, refuse
 
 T = TypeVar("T")
 
@@ -94,7 +94,8 @@ class Writer:
             raise
         finally:
             self._closing = self._ended = True
-            self._refuse()
+            self.stats.queue_rows = 0
+            refuse(self._riding, [*self._queue, *self._looks, *self._between], self.stats.reason)
 
     async def _doze(self, until_s: float) -> None:
         seconds = until_s - time.monotonic()
@@ -133,23 +134,14 @@ class Writer:
                 break
             engine.undo()
         engine.commit()
-        self._account(batch, applied, decided_s - began_s, time.perf_counter() - decided_s)
+        committed_s = time.perf_counter()
 
         # Answer, in order. Only here, and only what is committed.
         for future, reply in zip(batch.waiting, replies, strict=True):
             answer(future, (reply, None))
         for (_, future), result in zip(batch.looks, seen, strict=True):
             answer(future, result)
-
-    def _account(self, batch: Batch, applied: Applied, apply_s: float, commit_s: float) -> None:
-        self.stats.note(self.engine, applied.rows, time.monotonic())
+        self.stats.note(engine, applied.rows, time.monotonic())
         commands = sum(each.rows for each in batch.commands)
-        self.stats.on_batch(BatchMeasure(commands, applied.rows, apply_s, commit_s, applied.declines))
-
-    def _refuse(self) -> None:
-        """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never began."""
-        reason = self.stats.reason or "the ledger stopped"
-        for future in [*self._riding.waiting, *(future for _, future in self._riding.looks)]:
-            answer(future, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
-        for _, future in [*self._queue, *self._looks, *self._between]:
-            answer(future, (None, Unavailable(reason)))
+        measure = BatchMeasure(commands, applied.rows, decided_s - began_s, committed_s - decided_s, applied.declines)
+        self.stats.on_batch(measure)

@@ -15,6 +15,7 @@ from pyledger.ledger import recovery as recovery_module
 from pyledger.ledger.checkpoint import _QUERIES as CHECKPOINT_QUERIES
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
+    crash,
     fields,
     findings,
     make_accounts,
@@ -74,8 +75,7 @@ async def test_checkpoint_and_journal_give_the_state_back(database: Database, mo
         await live_a_little(ledger, accounts, dice, holds)
         before, seq = await digest(ledger), ledger.stats.head_seq
         assert ledger.stats.holds > 0
-        assert ledger._committer is not None
-        ledger._committer.abandon()  # as a crash: no last checkpoint
+        await crash(ledger)
     assert await run_as_admin(database, "SELECT seq FROM pyledger.checkpoint") < seq
     assert await findings(database) == []
     for _ in range(2):  # once from an older checkpoint and the journal, once from the last checkpoint alone
@@ -182,8 +182,7 @@ async def test_a_corrupt_journal_is_never_served(database: Database, what: str) 
         debit, credit = await make_accounts(ledger)
         await ledger.writer.submit(transfer(debit, credit, 5))
         assert ledger.stats.head_seq == 3
-        assert ledger._committer is not None
-        ledger._committer.abandon()
+        await crash(ledger)
     await run_as_admin(database, CORRUPTIONS[what])
     reason = await refuses_to_serve(database)
     assert "corrupt" in reason or "history was lost" in reason

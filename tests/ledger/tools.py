@@ -139,6 +139,19 @@ def writer_pid(ledger: Ledger) -> int:
     return int(ledger._committer.session._connection.get_server_pid())
 
 
+async def crash(ledger: Ledger) -> None:
+    """End it as a crash would: at once, and without a last checkpoint."""
+
+    async def none() -> bool:
+        return False
+
+    assert ledger._committer is not None
+    assert ledger._checkpointer is not None
+    ledger._checkpointer.take = none  # type: ignore[method-assign]
+    ledger._committer.abandon()
+    await ledger.close()
+
+
 class Wire:
     """A proxy before PostgreSQL's socket that breaks on demand, once for each time it is told to.
 

@@ -19,7 +19,7 @@ from pyledger.server.replies import CLOSE, RETRY_AFTER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyledger.server.rsgi import HeaderMap, HTTPProtocol
+    from pyledger.server.rsgi import Cancellable, HeaderMap, HTTPProtocol
 
 T = TypeVar("T")
 
@@ -48,8 +48,8 @@ class BodyClock:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._deadlines: dict[asyncio.Task[object], float] = {}
-        self._late: set[asyncio.Task[object]] = set()
+        self._due: dict[Cancellable, float] = {}
+        self._late: set[Cancellable] = set()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -64,26 +64,32 @@ class BodyClock:
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for task, deadline in self._deadlines.items():
-            if deadline <= now and task not in self._late:
-                self._late.add(task)
-                task.cancel()
+        for reading, due in self._due.items():
+            if due <= now and reading not in self._late:
+                self._late.add(reading)
+                reading.cancel()
         self.start()
 
     async def read(self, proto: HTTPProtocol) -> bytes:
         """The whole body, which its Content-Length bounds. Raises `Refused` when it is late."""
-        task = self._enter()
+        reading = proto()
+        self._due[reading] = self._loop.time() + self._timeout_s
         try:
-            return await proto()
+            return await reading
         except asyncio.CancelledError:
-            self._check_late(task)
+            if reading in self._late:
+                raise Refused("body_timeout", headers=(CLOSE,)) from None
             raise
         finally:
-            self._leave(task)
+            del self._due[reading]
+            self._late.discard(reading)
 
     async def read_pieces(self, proto: HTTPProtocol, take: Callable[[bytes], bool]) -> bool:
         """Hand the body to `take`, piece by piece, until that says False. False if it broke off."""
-        task = self._enter()
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("a body is read by a task")
+        self._due[task] = self._loop.time() + self._timeout_s
         empty = 0
         try:
             async for piece in proto:
@@ -91,27 +97,14 @@ class BodyClock:
                 if empty > 1 or not take(piece):
                     break
         except asyncio.CancelledError:
-            self._check_late(task)
+            if task in self._late:
+                task.uncancel()
+                raise Refused("body_timeout", headers=(CLOSE,)) from None
             raise
         finally:
-            self._leave(task)
+            del self._due[task]
+            self._late.discard(task)
         return empty <= 1
-
-    def _enter(self) -> asyncio.Task[object]:
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("a body is read by a task")
-        self._deadlines[task] = self._loop.time() + self._timeout_s
-        return task
-
-    def _check_late(self, task: asyncio.Task[object]) -> None:
-        if task in self._late:
-            task.uncancel()
-            raise Refused("body_timeout", headers=(CLOSE,)) from None
-
-    def _leave(self, task: asyncio.Task[object]) -> None:
-        del self._deadlines[task]
-        self._late.discard(task)
 
 
 class Bodies:

@@ -67,8 +67,7 @@ class Application:
         self._router = Router()
         self._requests_max = requests_max
         self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
 
     @property
     def in_flight(self) -> int:
@@ -77,13 +76,15 @@ class Application:
 
     async def idle(self) -> None:
         """Wait until no request is being answered."""
-        await self._idle.wait()
+        self._idle = self._idle or asyncio.Event()
+        while self._in_flight:
+            self._idle.clear()
+            await self._idle.wait()
 
     async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> None:
         """Answer one request."""
         started = perf_counter()
         self._in_flight += 1
-        self._idle.clear()
         operation: Operation | None = None
         try:
             methods, identifier = self._router.find(scope.path)
@@ -96,7 +97,7 @@ class Application:
             self._service.metrics.observe(operation, answer[0], perf_counter() - started)
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
+            if self._idle is not None and not self._in_flight:
                 self._idle.set()
 
     def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:

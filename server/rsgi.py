@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from typing import Protocol
 
 
 class HeaderMap(Protocol):
@@ -46,10 +44,23 @@ class HTTPScope(Protocol):
         """A copy of the headers."""
 
 
+class Cancellable(Protocol):
+    """Something awaited that can be given up: a task, or a read of Granian's."""
+
+    def cancel(self) -> bool:
+        """Make whoever awaits it get a CancelledError."""
+
+    def __hash__(self) -> int: ...
+
+
+class Reading(Cancellable, Awaitable[bytes], Protocol):
+    """A body on its way."""
+
+
 class HTTPProtocol(Protocol):
     """A request's body and the way to answer it, once."""
 
-    def __call__(self) -> Awaitable[bytes]:
+    def __call__(self) -> Reading:
         """The whole body; at most Content-Length bytes if there is such a header, else without bound."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -79,7 +79,7 @@ class Transfer(Struct):
     ledger: int
     code: int
     flags: list[str]
-    amount: Digits
+    amount: Annotated[Digits, Meta(description="Absent from a decline of what asked for all.")] | UnsetType = UNSET
     debit_account: AccountAfter | UnsetType = UNSET
     credit_account: AccountAfter | UnsetType = UNSET
     debit_account_id: Uuid | UnsetType = UNSET

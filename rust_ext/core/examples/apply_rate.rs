@@ -20,7 +20,7 @@ fn main() {
     let mut engine = Engine::new(limits, 7);
     let mut state = 1;
     open(&mut engine, accounts);
-    let mut rows = 0;
+    let mut rows: u32 = 0;
     let mut spent = Duration::ZERO;
     for batch in 0..WARM_UP_BATCHES + BATCHES {
         let now_ns = START_NS + batch * MS;
@@ -32,11 +32,11 @@ fn main() {
         assert!(decided.rows.iter().all(|row| row.status == 0));
         engine.commit();
         if batch >= WARM_UP_BATCHES {
-            rows += decided.rows.len();
+            rows += decided.rows.len() as u32;
             spent += elapsed;
         }
     }
-    let rate = rows as f64 / spent.as_secs_f64();
+    let rate = f64::from(rows) / spent.as_secs_f64();
     println!("{accounts} accounts: {:.2} million transfers a second through apply", rate / 1e6);
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{MS, Shard, account, command, uuid7};
-use pyledger_core::nouns::{Command, account_flags, transfer_flags};
+use pyledger_core::nouns::{Command, Counters, account_flags, transfer_flags};
 use pyledger_core::refusal::Refusal;
 use pyledger_core::{Limits, Request};
 
@@ -38,7 +38,7 @@ fn a_declined_chain_is_recorded_and_leaves_no_other_trace() {
     assert_eq!(refusals(&answers), [None, failed, Some(Refusal::ExceedsCredits), failed, None]);
     let times: Vec<u64> = answers.iter().map(|answer| answer.row().recorded_ns).collect();
     assert!(times.windows(2).all(|pair| pair[0] + 1 == pair[1]), "time has no gap where it was taken back");
-    assert_eq!(bank.counters(1), Default::default());
+    assert_eq!(bank.counters(1), Counters::default());
     // A retry gets the same answers, and does not try again.
     let fund = bank.transfer(3, 1, 100);
     bank.one(fund).accepted();
@@ -176,11 +176,11 @@ fn what_a_chain_reversed_is_free_again() {
     let mut bank = Shard::bank();
     let moved = bank.transfer(3, 4, 10);
     bank.one(moved).accepted();
-    let back = bank.act(transfer_flags::REVERSE, moved.id);
+    let reversal = bank.act(transfer_flags::REVERSE, moved.id);
     let fails = bank.transfer(1, 4, 1);
     let all = bank.act(transfer_flags::REVERSE, moved.id);
     let none = bank.act(transfer_flags::REVERSE, moved.id);
-    let answers = bank.many(&[linked(back), fails, all, none]);
+    let answers = bank.many(&[linked(reversal), fails, all, none]);
     assert_eq!(answers[0].refusal, Some(Refusal::LinkedEventFailed));
     assert_eq!(answers[2].accepted().amount, 10);
     assert_eq!(answers[3].refusal, Some(Refusal::ExceedsReversibleAmount));
@@ -191,8 +191,8 @@ fn a_chain_can_use_what_its_members_made() {
     let mut bank = Shard::bank();
     let hold = bank.pending(3, 1, 10);
     let post = bank.act(transfer_flags::POST_PENDING, hold.id);
-    let back = bank.act(transfer_flags::REVERSE, post.id);
-    assert_eq!(refusals(&bank.many(&[linked(hold), linked(post), back])), [None; 3]);
+    let reversal = bank.act(transfer_flags::REVERSE, post.id);
+    assert_eq!(refusals(&bank.many(&[linked(hold), linked(post), reversal])), [None; 3]);
     // And none of it is there if it fails.
     let hold = bank.pending(3, 1, 10);
     let post = bank.act(transfer_flags::POST_PENDING, hold.id);
@@ -213,8 +213,8 @@ fn a_chain_that_runs_into_a_bound_leaves_no_trace() {
     let end = bank.transfer(3, 4, 1);
     let answers = bank.many(&[holds[0], holds[1], holds[2], end]);
     assert_eq!(answers[2].refusal, Some(Refusal::HoldsFull));
-    assert_eq!((bank.engine.holds(), bank.counters(3)), (0, Default::default()));
+    assert_eq!((bank.engine.holds(), bank.counters(3)), (0, Counters::default()));
     let answers = bank.many(&[holds[0], holds[1], end]);
     assert_eq!(refusals(&answers), [None; 3]);
-    assert_eq!(bank.refusal(command(7)).map(|refusal| refusal.code()), Some("ledger_must_not_be_zero"));
+    assert_eq!(bank.refusal(command(7)).map(Refusal::code), Some("ledger_must_not_be_zero"));
 }

@@ -16,8 +16,8 @@ const GROUP: u16 = transfer_flags::GROUP;
 fn a_hold_is_posted_in_full() {
     let mut bank = Shard::bank();
     let hold = bank.pending(3, 1, 100);
-    let held = bank.one(hold).accepted();
-    assert_eq!((held.kind, held.debit_after), (RowKind::Pending, counters(100, 0, 0, 0)));
+    let row = bank.one(hold).accepted();
+    assert_eq!((row.kind, row.debit_after), (RowKind::Pending, counters(100, 0, 0, 0)));
     assert_eq!(bank.engine.hold(TENANT, hold.id).expect("open").amount, 100);
     let post = bank.act(POST, hold.id);
     let posted = bank.one(post).accepted();
@@ -73,8 +73,8 @@ fn all_of_it_in_one_batch() {
 fn a_hold_expires_by_a_row_of_its_own() {
     let mut bank = Shard::bank();
     let hold = Command { timeout_s: 2, ..bank.pending(3, 1, 100) };
-    let held = bank.one(hold).accepted();
-    assert_eq!(bank.engine.next_expiry_ns(), Some(held.recorded_ns + 2 * SECOND));
+    let row = bank.one(hold).accepted();
+    assert_eq!(bank.engine.next_expiry_ns(), Some(row.recorded_ns + 2 * SECOND));
     assert_eq!(bank.wait(1), []);
     let expired = bank.wait(1);
     assert_eq!(expired.len(), 1);
@@ -91,14 +91,14 @@ fn a_hold_expires_by_a_row_of_its_own() {
 fn a_hold_past_its_time_is_not_resolved_even_if_no_row_has_said_so() {
     let mut bank = Shard::bank();
     let hold = Command { timeout_s: 1, ..bank.pending(3, 1, 100) };
-    let held = bank.one(hold).accepted();
+    let row = bank.one(hold).accepted();
     // The clock stands still one nanosecond early; the rows before the post use the time up.
-    bank.now_ns = held.recorded_ns + SECOND - 2 - MS;
+    bank.now_ns = row.recorded_ns + SECOND - 2 - MS;
     let (one, two) = (bank.transfer(3, 4, 1), bank.transfer(3, 4, 1));
     let post = bank.act(POST, hold.id);
     let answers = bank.many(&[one, two, post]);
     assert_eq!(answers[2].refusal, Some(Refusal::PendingTransferExpired));
-    assert_eq!(answers[2].row().recorded_ns, held.recorded_ns + SECOND);
+    assert_eq!(answers[2].row().recorded_ns, row.recorded_ns + SECOND);
     assert_eq!(bank.engine.holds(), 1);
     assert_eq!(bank.wait(0).len(), 1);
 }
@@ -288,8 +288,8 @@ fn holds_have_a_bound() {
 fn far_timeouts_fit() {
     let mut bank = Shard::bank();
     let hold = Command { timeout_s: i32::MAX as u32, ..bank.pending(3, 1, 1) };
-    let held = bank.one(hold).accepted();
-    let expires_ns = held.recorded_ns + i32::MAX as u64 * SECOND;
+    let row = bank.one(hold).accepted();
+    let expires_ns = row.recorded_ns + i32::MAX as u64 * SECOND;
     assert_eq!(bank.engine.next_expiry_ns(), Some(expires_ns));
-    assert!(i64::try_from(expires_ns).is_ok() && held.recorded_ns > START_NS);
+    assert!(i64::try_from(expires_ns).is_ok() && row.recorded_ns > START_NS);
 }

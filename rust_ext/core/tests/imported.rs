@@ -86,7 +86,7 @@ fn holds_resolutions_and_reversals_can_be_imported() {
     let post = Command { effective_ns: 32, ..bank.act(flags, hold.id) };
     bank.one(post).accepted();
     assert_eq!(bank.engine.holds(), 0, "one moment for the whole group");
-    let back = Command { effective_ns: 33, ..bank.act(IMPORTED | transfer_flags::REVERSE, post.id) };
-    bank.one(back).accepted();
+    let reversal = Command { effective_ns: 33, ..bank.act(IMPORTED | transfer_flags::REVERSE, post.id) };
+    bank.one(reversal).accepted();
     assert_eq!(bank.engine.ledger(1, 1).expect("a ledger").imported_ns, 33);
 }

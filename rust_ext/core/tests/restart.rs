@@ -4,7 +4,7 @@ mod common;
 
 use common::{MS, SECOND, Shard, TENANT, account};
 use pyledger_core::nouns::{Command, Row, RowKind, account_flags, transfer_flags};
-use pyledger_core::{Account, Checkpoint, Corrupt, Engine, Hold, Ledger};
+use pyledger_core::{Account, Checkpoint, Corrupt, Engine, Hold, Ledger, Old, Request};
 use std::collections::BTreeMap;
 
 /// The checkpoint tables.
@@ -44,6 +44,9 @@ impl Tables {
         Ok(engine)
     }
 }
+
+/// What is done to a row, by name.
+type Damage = (&'static str, fn(&mut Row));
 
 /// A day with a bit of everything.
 fn busy_day(bank: &mut Shard) {
@@ -175,8 +178,8 @@ fn nothing_uncommitted_is_in_a_checkpoint() {
     let mut bank = Shard::bank();
     bank.engine.checkpoint();
     let hold = bank.pending(3, 1, 10);
-    let request = pyledger_core::Request { commands: vec![hold, account(9)], text: Vec::new() };
-    bank.engine.apply(&[&request], bank.now_ns + MS, &Default::default());
+    let request = Request { commands: vec![hold, account(9)], text: Vec::new() };
+    bank.engine.apply(&[&request], bank.now_ns + MS, &Old::default());
     bank.engine.undo();
     let checkpoint = bank.engine.checkpoint();
     assert_eq!(checkpoint, Checkpoint { last_ns: checkpoint.last_ns, ..Checkpoint::default() });
@@ -210,7 +213,7 @@ fn a_damaged_checkpoint_is_corrupt() {
 fn a_damaged_row_is_corrupt() {
     let mut bank = Shard::bank();
     busy_day(&mut bank);
-    let damages: [(&str, fn(&mut Row)); 12] = [
+    let damages: [Damage; 12] = [
         ("time", |row| row.recorded_ns = 5),
         ("no id", |row| row.id = 0),
         ("status", |row| row.status = if row.status == 0 { 9999 } else { 1 }),
@@ -227,14 +230,14 @@ fn a_damaged_row_is_corrupt() {
     let mut seen = BTreeMap::new();
     for (place, row) in bank.journal.rows.iter().enumerate() {
         for (what, damage) in damages {
-            let mut damaged = *row;
-            damage(&mut damaged);
+            let mut wrong = *row;
+            damage(&mut wrong);
             let mut engine = Engine::new(common::LIMITS, 3);
             for before in &bank.journal.rows[..place] {
                 engine.replay(before, &bank.journal.text).expect("undamaged");
             }
             // A decline's fields move nothing, and not every kind has every field.
-            if engine.replay(&damaged, &bank.journal.text).is_err() {
+            if engine.replay(&wrong, &bank.journal.text).is_err() {
                 *seen.entry((what, row.kind)).or_insert(0) += 1;
             }
         }

@@ -13,8 +13,8 @@ fn a_reversal_moves_it_back() {
     let mut bank = Shard::bank();
     let moved = bank.transfer(3, 1, 100);
     bank.one(moved).accepted();
-    let back = bank.act(REVERSE, moved.id);
-    let row = bank.one(back).accepted();
+    let reversal = bank.act(REVERSE, moved.id);
+    let row = bank.one(reversal).accepted();
     assert_eq!((row.kind, row.amount, row.debit, row.credit), (RowKind::Reverse, 100, 1, 3));
     assert_eq!((row.ledger, row.code, row.target), (1, 1, moved.id));
     assert_eq!((bank.counters(1), bank.counters(3)), (counters(0, 100, 0, 100), counters(0, 100, 0, 100)));
@@ -52,12 +52,12 @@ fn only_money_that_moved_can_be_moved_back() {
     let declined = bank.transfer(2, 3, 1);
     bank.many(&[hold, post, voided, void, declined]);
     for target in [hold.id, voided.id, void.id, declined.id, common::ledger_id(1), 3] {
-        let back = bank.act(REVERSE, target);
-        assert_eq!(bank.refusal(back), Some(Refusal::TransferNotReversible));
+        let reversal = bank.act(REVERSE, target);
+        assert_eq!(bank.refusal(reversal), Some(Refusal::TransferNotReversible));
     }
-    let back = bank.act(REVERSE, post.id);
-    assert_eq!(bank.one(back).accepted().amount, 60, "a post can, for what it moved");
-    let again = bank.act(REVERSE, back.id);
+    let reversal = bank.act(REVERSE, post.id);
+    assert_eq!(bank.one(reversal).accepted().amount, 60, "a post can, for what it moved");
+    let again = bank.act(REVERSE, reversal.id);
     assert_eq!(bank.refusal(again), Some(Refusal::TransferNotReversible));
 }
 
@@ -67,8 +67,8 @@ fn the_limits_hold_for_reversals() {
     let moved = bank.transfer(3, 1, 100);
     let spent = bank.transfer(1, 4, 1);
     bank.many(&[moved, spent]);
-    let back = bank.act(REVERSE, moved.id);
-    assert_eq!(bank.refusal(back), Some(Refusal::ExceedsCredits));
+    let reversal = bank.act(REVERSE, moved.id);
+    assert_eq!(bank.refusal(reversal), Some(Refusal::ExceedsCredits));
     let part = Command { amount: 99, ..bank.act(REVERSE, moved.id) };
     bank.one(part).accepted();
 }
@@ -105,6 +105,6 @@ fn a_member_of_a_group_can_be_moved_back_too() {
     bank.one(post).accepted();
     let member = *bank.journal.rows.last().expect("a row");
     assert_eq!(member.target, two.id);
-    let back = bank.act(REVERSE, member.id);
-    assert_eq!(bank.one(back).accepted().amount, 20);
+    let reversal = bank.act(REVERSE, member.id);
+    assert_eq!(bank.one(reversal).accepted().amount, 20);
 }

@@ -118,3 +118,41 @@ fn uuid7_ms(id: u128) -> Option<u64> {
     let is_version_7 = (id >> 76) & 0xf == 7 && (id >> 62) & 0b11 == 0b10;
     is_version_7.then_some((id >> 80) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_wrap_around() {
+        let mut window = Window::new(Keys::new(1), 100);
+        window.first = u32::MAX - 150;
+        for id in 1..=1_000_u128 {
+            window.push(1, id);
+            window.push(2, id);
+            window.pop();
+            window.evict(0);
+            assert_eq!(window.find(1, id), Some(window.len() - 1));
+            assert_eq!(window.find(2, id), None);
+            let oldest = id.saturating_sub(99).max(1);
+            assert_eq!((window.find(1, oldest), window.find(1, oldest - 1)), (Some(0), None));
+        }
+        assert!(window.first < 1_000 && window.len() == 100);
+    }
+
+    #[test]
+    fn the_floor_is_the_latest_time_let_go() {
+        let id = |ms: u128, number: u128| ms << 80 | 0x7 << 76 | 0b10 << 62 | number;
+        let mut window = Window::new(Keys::new(1), 1);
+        window.push(1, 5);
+        assert!(!window.may_know(1, 6) && window.may_know(1, 5));
+        for ms in [900, 300, 400] {
+            window.push(1, id(ms, 0));
+            window.evict(0);
+        }
+        assert_eq!(window.floor_ms(), Some(900));
+        assert!(window.may_know(1, 6) && window.may_know(1, id(900, 1)) && !window.may_know(1, id(901, 1)));
+        // Of the tenant it need not have been.
+        assert!(window.may_know(2, id(400, 0)));
+    }
+}

@@ -66,7 +66,7 @@ impl Model {
         let mut no = Vec::new();
         let mut when = |holds: bool, refusal: Refusal| {
             if holds {
-                no.push(refusal)
+                no.push(refusal);
             }
         };
         let tenant = command.tenant;
@@ -88,7 +88,7 @@ impl Model {
         let amount = if command.amount == MAX { hold.amount } else { command.amount };
         let mut when = |holds: bool, refusal: Refusal| {
             if holds {
-                no.push(refusal)
+                no.push(refusal);
             }
         };
         when(is_post && amount > hold.amount, Refusal::ExceedsPendingAmount);

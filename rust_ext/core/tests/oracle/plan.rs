@@ -278,7 +278,10 @@ impl Plan {
             14 => Command { ledger: self.pick(&[0, 3, 9, LEDGER_MAX + 1, u32::MAX]), ..command },
             15 => Command { code: self.pick(&[0, 7, u16::MAX]), ..command },
             16 => Command { timeout_s: self.pick(&[1, TIMEOUT_S_MAX, TIMEOUT_S_MAX + 1]), ..command },
-            17 => Command { effective_ns: self.pick(&[1, now_ns + SECOND, u64::MAX]), ..command },
+            17 => {
+                let effective_ns = self.pick(&[1, now_ns + SECOND, u64::MAX]);
+                Command { effective_ns, flags: command.flags | transfer_flags::IMPORTED, ..command }
+            }
             18 => Command { flags: command.flags | transfer_flags::IMPORTED, ..command },
             19 => Command { flags: command.flags | transfer_flags::GROUP, ..command },
             20 => Command { kind: CommandKind::Account, ..command },
@@ -291,5 +294,5 @@ impl Plan {
 
 /// Every sixth account is in the second ledger.
 fn ledger_of(account: u128) -> u32 {
-    1 + u32::from(account % 6 == 0)
+    1 + u32::from(account.is_multiple_of(6))
 }

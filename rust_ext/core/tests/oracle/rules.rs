@@ -22,7 +22,7 @@ pub fn differs(command: &Command, debit: u128, credit: u128, target: &Event) -> 
     let mut no = Vec::new();
     let mut when = |holds: bool, refusal: Refusal| {
         if holds {
-            no.push(refusal)
+            no.push(refusal);
         }
     };
     when(command.debit != 0 && command.debit != debit, Refusal::TargetHasDifferentDebitAccount);
@@ -38,7 +38,7 @@ pub fn too_much(debit: &Account, credit: &Account, amount: u128, is_pending: boo
     let mut no = Vec::new();
     let mut when = |holds: bool, refusal: Refusal| {
         if holds {
-            no.push(refusal)
+            no.push(refusal);
         }
     };
     when(is_pending && amount > MAX - d.debits_pending, Refusal::OverflowsDebitsPending);

@@ -18,7 +18,7 @@ pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
     let mut no = Vec::new();
     let mut when = |holds: bool, refusal: Refusal| {
         if holds {
-            no.push(refusal)
+            no.push(refusal);
         }
     };
     let Command { kind, id, flags, .. } = *command;
@@ -41,8 +41,7 @@ pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
     when(id == MAX, Refusal::IdMustNotBeMax);
     let ahead = u128::from(ID_AHEAD_MS_MAX);
     when((version, variant) == (7, 2) && id >> 80 > clock_ms + ahead, Refusal::IdFromTheFuture);
-    let acting = flags & (POST | VOID | REVERSE);
-    let acts = is_transfer && acting != 0;
+    let acts = is_transfer && flags & (POST | VOID | REVERSE) != 0;
     when(command.ledger > LEDGER_MAX || command.ledger == 0 && !acts, Refusal::LedgerMustNotBeZero);
     if kind == CommandKind::Ledger {
         when(command.code > 38, Refusal::ExponentOutOfRange);
@@ -61,6 +60,20 @@ pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
         when(limits == 0 && command.amount != 0, Refusal::AllowanceNeedsALimit);
         return no;
     }
+    no.extend(malformed_transfer(command));
+    no
+}
+
+fn malformed_transfer(command: &Command) -> Vec<Refusal> {
+    let mut no = Vec::new();
+    let mut when = |holds: bool, refusal: Refusal| {
+        if holds {
+            no.push(refusal);
+        }
+    };
+    let Command { id, flags, .. } = *command;
+    let acting = flags & (POST | VOID | REVERSE);
+    let acts = acting != 0;
     let closes = flags & (transfer_flags::CLOSING_DEBIT | transfer_flags::CLOSING_CREDIT) != 0;
     let balances = flags & (transfer_flags::BALANCING_DEBIT | transfer_flags::BALANCING_CREDIT) != 0;
     when((acting | flags & PENDING).count_ones() > 1, Refusal::FlagsAreMutuallyExclusive);

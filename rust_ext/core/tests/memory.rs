@@ -106,7 +106,7 @@ fn memory_is_within_its_bounds() {
         println!("{count} holds with timeouts in groups: {each} bytes each");
         assert!(each <= HOLD_BYTES_MAX, "{each}");
     }
-    for count in [230_000_usize, 500_000] {
+    for count in [470_000_usize, 600_000] {
         let before = allocated();
         let mut engine = engine(10, 1, count);
         open_accounts(&mut engine, 1..=2);

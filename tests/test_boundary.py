@@ -287,3 +287,15 @@ def test_large_batches_release_the_gil() -> None:
         pytest.fail("no other thread ever ran while a batch was decoded")
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_request_never_appends_more_rows_than_a_batch_has() -> None:
+    def groups(count: int) -> bytes:
+        post = {"pending_id": numbered(1), "flags": ["post_pending", "group"]}
+        return json.dumps({"transfers": [{"id": numbered(2 + each), **post} for each in range(count)]}).encode()
+
+    most = _rust.LIMITS["batch_rows_max"] // _rust.LIMITS["group_holds_max"]
+    assert _rust.decode_transfers(groups(most), 1).weight == most * _rust.LIMITS["group_holds_max"]
+    with pytest.raises(_rust.Malformed) as raised:
+        _rust.decode_transfers(groups(most + 1), 1)
+    assert raised.value.code == "batch_too_large"

@@ -70,14 +70,19 @@ pub fn derived(parts: &[&[u8]]) -> u128 {
     u128::from_be_bytes(bytes)
 }
 
+/// Ids that begin with ones are the ledger's own; one derived for a client never does.
+const fn of_client(id: u128) -> u128 {
+    id & (u128::MAX >> 1)
+}
+
 /// The id of a request that brought an Idempotency-Key instead. `route` is a constant without a zero byte.
 pub fn of_key(tenant: u32, route: &str, key: &str) -> u128 {
-    derived(&[b"pyledger.key", &tenant.to_le_bytes(), route.as_bytes(), &[0], key.as_bytes()])
+    of_client(derived(&[b"pyledger.key", &tenant.to_le_bytes(), route.as_bytes(), &[0], key.as_bytes()]))
 }
 
 /// The id of the command that opens a ledger: a ledger is named by its number alone.
 pub fn of_ledger(tenant: u32, number: u32) -> u128 {
-    derived(&[b"pyledger.ledger", &tenant.to_le_bytes(), &number.to_le_bytes()])
+    of_client(derived(&[b"pyledger.ledger", &tenant.to_le_bytes(), &number.to_le_bytes()]))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A request's bytes become commands.
 
 use pyledger_core::json::{self, Action};
-use pyledger_core::malformed::Malformed;
-use pyledger_core::nouns::{GROUP_HOLDS_MAX, transfer_flags};
+use pyledger_core::malformed::{Code, Malformed};
+use pyledger_core::nouns::{BATCH_ROWS_MAX, GROUP_HOLDS_MAX, transfer_flags};
 use pyledger_core::reply::Form;
 use pyledger_core::{Request, binary, uuid};
 use pyo3::exceptions::PyValueError;
@@ -58,6 +58,12 @@ fn decoded(
         released_for_bytes(py, bytes, decode).map_err(|malformed| errors::malformed(py, malformed))?;
     let rows = |flags: u16| if flags & transfer_flags::GROUP == 0 { 1 } else { GROUP_HOLDS_MAX };
     let weight = request.commands.iter().map(|command| rows(command.flags)).sum();
+    if weight > BATCH_ROWS_MAX {
+        let detail = format!(
+            "The batch could append {weight} rows, more than {BATCH_ROWS_MAX}: resolving a group counts as {GROUP_HOLDS_MAX}."
+        );
+        return Err(errors::malformed(py, Malformed::because(Code::BatchTooLarge, detail)));
+    }
     Ok(Commands { request, form, weight })
 }
 

@@ -27,6 +27,10 @@ test: build ## run the tests, Rust and Python
 	cargo test --locked --package pyledger-core
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+.PHONY: bench
+bench: build ## measure everything, with proof, in about five minutes (BENCH_ARGS=--full for the sizes that are kept)
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
 .PHONY: lint
 lint: build ## formatting, types, layers and warnings, in both languages
 	$(BIN)/ruff check $(PYTHON_SOURCES)

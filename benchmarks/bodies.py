@@ -210,9 +210,11 @@ def _texts(plan: Plan, random: Random) -> Iterator[tuple[int, str]]:
     ids, chosen = Ids(random), pairs(plan, random)
     accounts = [uuid_text(account_id(plan.first_account, each)) for each in range(plan.accounts)]
     position = 0
-    for debit, credit in chosen:
-        number, amount = ids.next(), 1 + int(random.random() * plan.amount_max)
+    # Drawn in the same order as for the binary form, so that both are the same transfers.
+    while True:
+        number, (debit, credit) = ids.next(), next(chosen)
         flags, timeout_s = flags_of(plan, random, position)
+        amount = 1 + int(random.random() * plan.amount_max)
         position = (position + 1) % plan.per_request
         yield (
             number,

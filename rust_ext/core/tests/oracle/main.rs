@@ -20,7 +20,7 @@ use pyledger_core::nouns::Command;
 use pyledger_core::refusal::Refusal;
 use pyledger_core::{Limits, Request};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 75;
 const BATCHES: usize = 200;
 const HOLDS_MAX: usize = 40;
 

@@ -16,7 +16,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ import uvloop
 from benchmarks import judge
 from benchmarks.bodies import Envelope, Traffic, build
 from benchmarks.nouns import Plan
+from benchmarks.outcome import Outcome, write_acknowledged
 from benchmarks.wire import Wire, address_of
 
 _TICK_S: Final = 0.001
@@ -34,25 +35,6 @@ _TICK_S: Final = 0.001
 _CONNECT_AT_ONCE: Final = 64
 _ANSWER_WAIT_S: Final = 60.0
 """After the end of a run, how long to wait for the answers still out."""
-
-_COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TAIL: Final = b"\xff\xff"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one worker saw. Times are of the machine's monotonic clock, comparable between processes."""
-
-    began: array[float]
-    ended: array[float]
-    """When the answer was there; 0 where none came."""
-    transfers: array[int]
-    verdicts: bytearray
-    mixed: dict[int, bytes] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
-    cpu_s: float = 0.0
-    wall_s: float = 0.0
-    answer_bytes: int = 0
 
 
 class Generator:
@@ -196,26 +178,6 @@ class Generator:
     def _note(self, error: str, times: int) -> None:
         if times:
             self.outcome.errors[error] = self.outcome.errors.get(error, 0) + times
-
-
-def write_acknowledged(path: Path, traffic: Traffic, outcome: Outcome) -> None:
-    """Every acknowledged id and whether it was accepted, as a binary COPY stream of (uuid, boolean)."""
-    field_head, verdict = b"\0\2\0\0\0\x10", {judge.ACCEPTED: b"\0\0\0\1\1", judge.DECLINED: b"\0\0\0\1\0"}
-    with path.open("wb") as out:
-        out.write(_COPY_HEAD)
-        for index, ended in enumerate(outcome.ended):
-            if not ended or outcome.verdicts[index] == judge.REFUSED:
-                continue
-            ids, whole = traffic.ids[index], outcome.verdicts[index : index + 1]
-            verdicts = outcome.mixed.get(index) or bytes(whole) * (len(ids) // 16)
-            out.write(
-                b"".join(
-                    field_head + ids[16 * each : 16 * each + 16] + verdict[what]
-                    for each, what in enumerate(verdicts)
-                    if what in verdict
-                )
-            )
-        out.write(_COPY_TAIL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from random import Random
 from typing import Final
 
 from benchmarks.bodies import ACCOUNTS_PER_REQUEST, Ids, account_id, accounts_body, transfer_json, uuid_text
-from benchmarks.load import Outcome, drive
+from benchmarks.load import drive
 from benchmarks.nouns import Case, Measured, ProofFailed
+from benchmarks.outcome import Outcome
 from benchmarks.proof import Claim, prove
 from benchmarks.service import Reading, Service
 from benchmarks.summary import summarize

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from benchmarks import judge
-from benchmarks.load import Outcome
 from benchmarks.nouns import Measured, Plan
+from benchmarks.outcome import Outcome
 
 PERCENTILES: Final = ("50", "75", "90", "95", "99", "99.9", "100")
 TIMELINE_POINTS: Final = 60

@@ -1,0 +1,120 @@
+"""A run and its proof on a real server, and the baseline that is a ledger too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from benchmarks.lock_and_update import SCHEMA
+from benchmarks.nouns import SMOKE, Case, ProofFailed
+from benchmarks.proof import Claim, prove
+from benchmarks.run import Runner
+from benchmarks.service import Service
+from benchmarks.workloads import WORKLOADS, Planner
+from tests.benchmarks.support import quiet
+from tests.support.clusters import Database
+from tests.support.process import ServerProcess
+
+
+@pytest.fixture
+async def service(server: ServerProcess, database: Database) -> AsyncIterator[Service]:
+    found = Service(server.url, "", database.admin_dsn)
+    await found.connect()
+    yield found
+    await found.close()
+
+
+LEDGERS = count(50, 100)
+
+
+def small(workload: str, name: str) -> Case:
+    planner = Planner(replace(SMOKE, w1_transfers=9_000), next(LEDGERS))
+    return {case.plan.case: case for case in WORKLOADS[workload](planner)}[name]
+
+
+async def test_every_workload_runs_and_is_proven(service: Service, tmp_path: Path) -> None:
+    """On one server, one after the other, as in earnest."""
+    runner = Runner(service, tmp_path, quiet)
+    for workload, name in (("W1", "w1_binary"), ("W1", "w1_json"), ("W1", "single_64"), ("W2", "w2_100_50"),
+                           ("W3", "w3_50"), ("W4", "w4_50"), ("W7", "w7_open"), ("W9", "w9_binary")):  # fmt: skip
+        measured = await runner.run(small(workload, name))
+        assert not measured.errors, name
+        assert measured.refused == 0, name
+        assert measured.accepted, name
+        assert measured.proof["debits_posted"] == measured.proof["credits_posted"], name
+        assert measured.wal_bytes_per_transfer, name
+
+
+async def test_declines_are_acknowledged_too(service: Service, tmp_path: Path) -> None:
+    case = next(WORKLOADS["W5"](Planner(SMOKE, 60)))
+    poor = replace(case, funding=5, plan=replace(case.plan, accounts=50, requests=100, amount_max=9))
+    measured = await Runner(service, tmp_path, quiet).run(poor)
+    assert measured.declined
+    assert measured.proof["acknowledged"] == measured.accepted + measured.declined
+
+
+async def test_a_proof_finds_what_is_wrong(service: Service, tmp_path: Path) -> None:
+    case = small("W1", "w1_binary")
+    runner = Runner(service, tmp_path, quiet)
+    mark_ns = await service.mark_ns()
+    await runner.run(case)
+    head, tail = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+    invented = tmp_path / "invented"
+    invented.write_bytes(head + b"\0\2\0\0\0\x10" + uuid4().bytes + b"\0\0\0\1\1" + tail)
+    caller = service.caller()
+
+    async def failures(**fields: Any) -> str:
+        claim = Claim("test", case.plan.ledger, case.plan.accounts, mark_ns, mark_ns, [], 20_000)
+        with pytest.raises(ProofFailed) as failed:
+            await prove(service.database, caller, service.envelope, replace(claim, **fields), quiet)
+        return "; ".join(failed.value.failures)
+
+    assert "1 ids are acknowledged but not stored" in await failures(acknowledged=[invented])
+    assert "10000 accounts are served, 9 were opened" in await failures(accounts=9)
+    assert "unanswered commands" in await failures(unanswered=0)
+    caller.close()
+
+
+async def test_lock_and_update_is_a_ledger(empty_database: Database) -> None:
+    """Batches with limits, unknown accounts, repeats and retries, against a model of a few lines."""
+    connection = await asyncpg.connect(empty_database.admin_dsn)
+    await connection.execute(SCHEMA.read_text("utf-8"))
+    random, accounts = Random(5), [uuid4() for _ in range(6)]
+    limited = set(accounts[:3])
+    await connection.copy_records_to_table(
+        "account", columns=("id", "limited"), records=[(each, each in limited) for each in accounts]
+    )
+    model: dict[UUID, int] = dict.fromkeys(accounts, 0)
+    first: dict[UUID, int] = {}
+    history: list[tuple[UUID, UUID, UUID, int]] = []
+    for _ in range(60):
+        batch = [(uuid4(), *random.sample(accounts, 2), random.randint(1, 9)) for _ in range(random.randint(1, 12))]
+        if random.random() < 0.3:
+            batch.append((uuid4(), accounts[0], uuid4(), 1))
+        if history and random.random() < 0.5:
+            batch += [random.choice(history), batch[0]]
+        statuses = await connection.fetchval("SELECT post_batch($1, $2, $3, $4)", *map(list, zip(*batch, strict=True)))
+        for (id, debit, credit, amount), status in zip(batch, statuses, strict=True):
+            if id not in first:
+                if credit not in model:
+                    first[id] = 2
+                elif debit in limited and model[debit] < amount:
+                    first[id] = 1
+                else:
+                    first[id] = 0
+                    model[debit] -= amount
+                    model[credit] += amount
+            assert status == first[id]
+        history += batch
+    rows = await connection.fetch("SELECT id, credits - debits AS balance FROM account")
+    assert {row["id"]: row["balance"] for row in rows} == model
+    assert set(first.values()) == {0, 1, 2}
+    await connection.close()

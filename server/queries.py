@@ -21,6 +21,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 PARAMETERS_MAX: Final = 16
 """Parameters in one query; the longest list of them here has half as many."""
 
+NUMBERS: Final = frozenset({"ledger", "limit"})
+"""The parameters that are whole numbers; all others are text."""
+
 LEDGER_MAX: Final = 2**31 - 1
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -39,7 +42,7 @@ def read_query(text: str, kind: type[T]) -> T:
         )
     except (ValueError, UnicodeDecodeError) as error:
         raise Refused("parameter_invalid", "The query string is not of the form name=value&name=value.") from error
-    given: dict[str, str] = {}
+    given: dict[str, str | int] = {}
     names = kind.__struct_fields__
     for name, value in pairs:
         if name not in names:
@@ -49,9 +52,11 @@ def read_query(text: str, kind: type[T]) -> T:
             raise Refused("parameter_invalid", "The parameter is given twice.", parameter=name)
         if "\0" in value:
             raise Refused("parameter_invalid", "The value must not contain NUL.", parameter=name)
-        given[name] = value
+        # By ourselves: the converter's lax mode would read "null" as nothing given.
+        is_number = name in NUMBERS and _NUMBER.fullmatch(value) is not None
+        given[name] = int(value) if is_number else value
     try:
-        return msgspec.convert(given, kind, strict=False)
+        return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         raise Refused("parameter_invalid", str(error)) from error
 

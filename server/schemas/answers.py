@@ -214,7 +214,7 @@ class ProblemDetails(Struct):
     status: int
     code: str
     detail: str
-    id: Annotated[str, Meta(description="The id of the command.")] | UnsetType = UNSET
+    id: Annotated[str | int, Meta(description="The id in the command; a ledger's is a number.")] | UnsetType = UNSET
     recorded_at: (
         Annotated[str, Meta(description="When the decline was recorded; absent where nothing was.")] | UnsetType
     ) = UNSET

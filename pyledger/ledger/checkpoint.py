@@ -36,12 +36,14 @@ async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_coun
     """Store one checkpoint. Raises `LedgerError` if it would be wrong, or one of `CONNECTION_ERRORS`.
 
     `engine_counts` are the ledgers, accounts and holds that there must be in all afterwards."""
+    # Before the transaction: encoding a million accounts takes longer than it may be idle.
+    streams = await asyncio.to_thread(_encode, taken)
     connection = await connect(
         url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
     )
     try:
         async with connection.transaction():
-            await _merge(connection, shard, taken)
+            await _merge(connection, shard, streams, taken.holds_removed)
             counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
             if counts != engine_counts:
                 raise LedgerError(f"the checkpoint tables would hold {counts}, the engine holds {engine_counts}")
@@ -55,19 +57,27 @@ async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_coun
             await connection.close(timeout=IDLE_IN_TRANSACTION_MS / 1000)
 
 
-async def _merge(connection: asyncpg.Connection, shard: int, taken: Checkpoint) -> None:
+def _encode(taken: Checkpoint) -> list[tuple[str, bytes]]:
+    """The tables that have something to store, in order, as COPY streams."""
+    tables: list[tuple[str, bytes]] = []
+    if taken.ledgers:
+        tables.append(("ledger", taken.ledger_copy))
+    if taken.accounts:
+        tables.append(("account", taken.account_copy))
+    if taken.holds:
+        tables.append(("hold", taken.hold_copy))
+    return tables
+
+
+async def _merge(
+    connection: asyncpg.Connection, shard: int, streams: list[tuple[str, bytes]], removed: list[tuple[int, str]]
+) -> None:
     await connection.execute(_QUERIES["clear_stage"])
-    for table, rows, stream in (
-        ("ledger", taken.ledgers, taken.ledger_copy),
-        ("account", taken.accounts, taken.account_copy),
-        ("hold", taken.holds, taken.hold_copy),
-    ):
-        if rows:
-            await connection.copy_to_table(
-                f"{table}_staged", schema_name="pyledger", source=_parts(stream), format="binary"
-            )
-            await connection.execute(_QUERIES[f"merge_{table}s"], shard)
-    removed = taken.holds_removed
+    for table, stream in streams:
+        await connection.copy_to_table(
+            f"{table}_staged", schema_name="pyledger", source=_parts(stream), format="binary"
+        )
+        await connection.execute(_QUERIES[f"merge_{table}s"], shard)
     if removed:
         tenants, ids = zip(*removed, strict=True)
         await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
@@ -107,7 +117,11 @@ class Checkpointer:
             rows = self._stats.rows - self._last_rows
             due = rows > 0 and time.monotonic() - self._last_s >= self._interval_s
             if (due or rows >= self._rows) and not self._stopping.is_set():
-                await self.take()
+                try:
+                    await self.take()
+                except Exception:
+                    # The writer does not need it; a restart would, so it must not go unseen.
+                    log.exception("a checkpoint failed in a way that nobody has foreseen")
 
     async def take(self) -> bool:
         """Take one now and tell the engine how it went; false if it failed, which changes nothing."""

@@ -219,6 +219,7 @@ class Committer:
             if await self.session.try_lock(seen.epoch + 1):
                 head = await self.session.fence(seen.epoch, self._owner)
                 if head is not None:
+                    await self.session.evict(head.epoch)
                     return head
             # A standby is fencing at this moment, or our own dead session still holds the lock.
             await self._pause(rules.backoff_s(2))

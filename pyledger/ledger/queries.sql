@@ -55,6 +55,14 @@ RETURNING epoch, seq, hash, last_ns, owner, beat
 -- name: fence_checkpoint
 UPDATE pyledger.checkpoint SET epoch = $2 WHERE shard = $1 AND epoch < $2
 
+-- name: evict
+-- Sessions of epochs that are over. Whatever they were at cannot commit any more, but one that froze in the
+-- middle of a COPY would keep ids that it has inserted locked for ever.
+SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_locks
+WHERE locktype = 'advisory' AND classid::bigint = $1 AND objid::bigint < $2 AND objsubid = 1
+    AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+    AND pid <> pg_backend_pid()
+
 -- name: advance
 -- The compare-and-set of the head, and the batch's row if and only if it moved.
 WITH moved AS (

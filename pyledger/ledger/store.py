@@ -119,6 +119,13 @@ class Session:
             raise ConnectionError(f"the fence may not be durable: {self.warnings}")
         return None if row is None else _head(row)
 
+    async def evict(self, epoch: int) -> None:
+        """End what is left of the sessions of earlier epochs, after the fence. Not needed to be safe; a
+        session of another role may be none of ours to end."""
+        key = lock_key(self._shard, epoch)
+        with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+            await self._connection.execute(QUERIES["evict"], key >> 32, key & 0xFFFF_FFFF)
+
     async def lookup(self, wanted: Wanted) -> list[bytes]:
         """The journal rows that a batch depends on."""
         tenants, ids, target_tenants, targets = wanted

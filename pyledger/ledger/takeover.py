@@ -68,6 +68,7 @@ async def _wait_and_fence(
         if gone:
             await session.unlock(seen.epoch)
         if head is not None:
+            await session.evict(head.epoch)
             log.info("took over in epoch %d: the last owner was %s", head.epoch, "gone" if gone else "frozen")
             return head
         if stats.state is not State.STANDBY:

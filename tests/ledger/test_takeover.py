@@ -5,11 +5,25 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
+from collections.abc import AsyncIterator
 
 import pytest
 
 from pyledger.ledger import Exit, State, Unavailable
-from tests.ledger.tools import findings, make_accounts, opened, posted, run_as_admin, transfer, until, writer_pid
+from pyledger.ledger.store import JOURNAL_COLUMNS, Session
+from tests.ledger.tools import (
+    fields,
+    findings,
+    make_accounts,
+    opened,
+    posted,
+    run_as_admin,
+    transfer,
+    transfers,
+    until,
+    writer_pid,
+)
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -153,3 +167,35 @@ async def test_only_one_of_many_standbys_takes_over(database: Database) -> None:
         await asyncio.sleep(1.5)
         assert sorted(each.state.value for each in others) == ["serving", "standby"]
         assert {each.stats.epoch for each in others} == {2}
+
+
+@both
+async def test_a_session_that_froze_inside_a_copy_is_ended(database: Database) -> None:
+    """Or the ids that it has inserted would stay locked, and a retry to the successor wait for ever."""
+    async with opened(database) as first:
+        debit, credit = await make_accounts(first)
+        # More than the thousand rows that a COPY buffers before it inserts them.
+        commands = transfers([fields(debit, credit) for _ in range(1_500)])
+        now_ns = time.time_ns()
+        stream = await first.writer.between(
+            lambda engine: (engine.apply([commands], now_ns, []).copy, engine.undo())[0]
+        )
+    zombie = await Session.open(database.server_dsn, 0)
+    assert await zombie.try_lock(1)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield stream[:-2]
+        await asyncio.sleep(60)
+
+    await zombie.begin()
+    columns = {"schema_name": "pyledger", "columns": JOURNAL_COLUMNS, "format": "binary"}
+    copying = asyncio.ensure_future(zombie._connection.copy_to_table("journal", source=half(), **columns))
+    await asyncio.sleep(0.3)
+    async with opened(database, lease_ms=2_000) as successor:
+        reply = await asyncio.wait_for(successor.writer.submit(commands), 5)
+        assert (reply.outcome, reply.replayed) == ("batch", False)
+        assert await posted(successor, credit) == 1_500
+    copying.cancel()
+    await asyncio.gather(copying, return_exceptions=True)
+    zombie.terminate()
+    assert await findings(database) == []

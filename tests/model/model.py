@@ -8,59 +8,14 @@ differently from these lines is a bug in one of the two.
 from __future__ import annotations
 
 from collections import ChainMap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from tests.model.nouns import Account, Answer, Key, Row, kind_of
 from tests.model.shape import MAX, Command, RefusedError, decline, id_in_shape, in_shape, no
 
 GROUP_MAX = 64
 REVERSALS_MAX = 64
 SECOND = 10**9
-Key = tuple[int, int]  # tenant and id
-
-
-@dataclass(frozen=True)
-class Account:
-    """Four counters and what they are checked against."""
-
-    ledger: int
-    flags: frozenset[str]
-    allowance: int
-    opened_ns: int
-    closed: bool = False
-    dp: int = 0  # debits pending
-    dd: int = 0  # debits posted
-    cp: int = 0  # credits pending
-    cc: int = 0  # credits posted
-
-
-@dataclass(frozen=True)
-class Row:
-    """One decided command."""
-
-    command: Command
-    kind: str
-    recorded_ns: int
-    refusal: str = ""
-    debit: int = 0
-    credit: int = 0
-    amount: int = 0
-    ledger: int = 0
-    code: int = 0
-    chain: int = 0  # the linked chain that it was recorded in, or 0
-    state: str = ""  # of a hold: open, posted, voided or expired
-    expires_ns: int = 0
-    reversed: int = 0
-    reversals: int = 0
-    after: tuple[Account, ...] = ()
-
-
-Answer = tuple[str, Row | None]  # the refusal or "", and the row if one is recorded
-
-
-def kind_of(c: Command) -> str:
-    """The kind of row that a command becomes."""
-    kinds = {"pending": "pending", "post_pending": "post", "void_pending": "void", "reverse": "reverse"}
-    return next((kinds[flag] for flag in kinds if flag in c.flags), c.kind)
 
 
 class Model:
@@ -330,9 +285,7 @@ class Model:
         self._not_closed(debit, credit)
         self._allowed(debit, credit, amount, pending=False)
         self._add(c.tenant, moved.credit, moved.debit, amount, pending=False)
-        self.rows[c.tenant, c.target] = replace(
-            moved, reversed=moved.reversed + amount, reversals=moved.reversals + 1
-        )
+        self.rows[c.tenant, c.target] = replace(moved, reversed=moved.reversed + amount, reversals=moved.reversals + 1)
         return self._record(
             replace(row, debit=moved.credit, credit=moved.debit, amount=amount, ledger=moved.ledger, code=moved.code)
         )

@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.model.forms import Request, ledger_id
-from tests.model.model import SECOND, Model, Row
+from tests.model.model import SECOND, Model
+from tests.model.nouns import Row
 from tests.model.shape import ACTING, BALANCING, CLOSING, MAX, Command
 
 TENANTS = (1, 2)

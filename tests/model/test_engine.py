@@ -23,7 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pyledger._rust import Engine
 from tests.model.book import Book, read_copy, write_copy
 from tests.model.forms import Request, Seen, read
-from tests.model.model import SECOND, Account, Answer, Model
+from tests.model.model import SECOND, Model
+from tests.model.nouns import Account, Answer
 from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan, random_requests
 from tests.model.shape import Command
 

@@ -202,10 +202,11 @@ class Committer:
     async def _reconnect_and_fence(self) -> Head:
         for attempt in itertools.count():
             await self._pause(rules.backoff_s(attempt))
-            self._stats.reconnects += 1
             try:
                 self.session = await self._open_session()
-                return await self._fence()
+                head = await self._fence()
+                self._stats.reconnects += 1
+                return head
             except (*CONNECTION_ERRORS, StartupRefused) as again:
                 # A refusal too: a failover in progress shows a database that is still in recovery.
                 self._stats.reason = first_line(again)

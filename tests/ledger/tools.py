@@ -156,7 +156,8 @@ class Wire:
     """A proxy before PostgreSQL's socket that breaks on demand, once for each time it is told to.
 
     `before` and `after` name a piece of a client's message: the wire is cut when it is seen, before it is
-    passed on or when PostgreSQL has answered it. While `away` is set nobody gets through."""
+    passed on or when PostgreSQL has answered it. `bytes_left` counts down what passes either way and cuts at
+    the very byte. While `away` is set nobody gets through."""
 
     def __init__(self, database: TestDatabase, directory: Path) -> None:
         socket_dir = database.postgres.cluster.place.socket_dir
@@ -165,6 +166,7 @@ class Wire:
         self.url = f"postgresql://{database.server_dsn.split('//')[1].split('@')[0]}@/{database.name}?host={quote(str(directory))}&port=5432"
         self.before = self.after = b""
         self.away = False
+        self.bytes_left = -1
         self.cuts = 0
         self._links: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -188,6 +190,17 @@ class Wire:
         self._links.discard(link)
         for side in link:
             side.transport.abort()
+
+    def _pass(self, data: bytes, to: asyncio.StreamWriter) -> bool:
+        """Pass on what the wire still carries; false if it broke."""
+        if self.bytes_left < 0 or len(data) < self.bytes_left:
+            self.bytes_left -= min(len(data), self.bytes_left) if self.bytes_left > 0 else 0
+            to.write(data)
+            return True
+        to.write(data[: self.bytes_left])
+        self.bytes_left = -1
+        self.cuts += 1
+        return False
 
     async def _accept(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         if self.away:
@@ -213,7 +226,8 @@ class Wire:
                     self.after = b""
                     self.cuts += 1
                     answered.set()
-                link[1].write(data)
+                if not self._pass(data, link[1]):
+                    break
         if not answered.is_set():
             self._cut(link)
 
@@ -222,5 +236,6 @@ class Wire:
             while data := await server.read(65536):
                 if answered.is_set():
                     break
-                link[0].write(data)
+                if not self._pass(data, link[0]):
+                    break
         self._cut(link)

@@ -30,7 +30,7 @@ from pyledger.server.host import CannotServe, Host, bind, check_certificate, rai
 from pyledger.server.limits import Bodies
 from pyledger.server.metrics import Metrics
 from pyledger.server.router import Application
-from pyledger.server.service import Service
+from pyledger.server.service import STOPPING, Service
 from pyledger.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
@@ -150,20 +150,19 @@ class Process:
             self.database = database
             self.store.start()
             try:
-                ledger = await Ledger.open(self.settings, database)
-                ledger.stats.on_batch = self.metrics.observe_batch
-                if self.settings.dev:
-                    self.dev.principal = dev_principal(await _dev_tenant(database))
-                self.service.ledger = ledger
-                return await self._until_ended(ledger)
+                return await self._until_ended(await Ledger.open(self.settings, database), database)
             finally:
                 await self.store.close()
 
-    async def _until_ended(self, ledger: Ledger) -> int:
-        """Until the ledger ends by itself or is told to; then close it, once."""
+    async def _until_ended(self, ledger: Ledger, database: Database) -> int:
+        """Show the ledger to clients until it ends by itself or is told to; then close it, once."""
         ended = asyncio.create_task(ledger.ended(), name="pyledger-ended")
         told = asyncio.create_task(self.ending.wait(), name="pyledger-ending")
         try:
+            ledger.stats.on_batch = self.metrics.observe_batch
+            if self.settings.dev:
+                self.dev.principal = dev_principal(await _dev_tenant(database))
+            self.service.ledger = ledger
             await asyncio.wait({ended, told}, return_when=asyncio.FIRST_COMPLETED)
             if not told.done():
                 # Fenced or halted: those who wait were told that their outcome is unknown.
@@ -213,7 +212,7 @@ class Process:
                 told = state
                 if state == "serving":
                     _greet(self.settings, self.host.port)
-                else:
+                elif state != STOPPING:
                     log.info("%s", state)
             await asyncio.sleep(STATE_LOOK_S)
 
@@ -223,6 +222,10 @@ async def _dev_tenant(database: Database) -> int:
     connection = await asyncpg.connect(database.owner_url or database.url)
     try:
         return await ensure_tenant(connection, DEV_TENANT_NAME)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise CannotServe(
+            "--dev needs PYLEDGER_OWNER_URL the first time: the writing role may not add the tenant dev"
+        ) from error
     finally:
         await connection.close()
 

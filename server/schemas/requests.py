@@ -8,12 +8,17 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pyledger.server.schemas.values import (
     AccountFlag,
+    Allowance,
     AmountIn,
     Code,
-    Instant,
+    CreditAccount,
+    DebitAccount,
+    EffectiveAt,
     LedgerNumber,
     Metadata,
+    PendingId,
     Reference,
+    Reverses,
     Timeout,
     TransferFlag,
     Uuid,
@@ -37,11 +42,11 @@ class NewAccount(Struct, forbid_unknown_fields=True):
     ledger: LedgerNumber
     code: Code
     id: Uuid | UnsetType | None = UNSET
-    flags: list[AccountFlag] | UnsetType | None = UNSET
-    allowance: AmountIn | UnsetType | None = UNSET
+    flags: Annotated[list[AccountFlag], Meta(description="Each at most once.")] | UnsetType | None = UNSET
+    allowance: Allowance | UnsetType | None = UNSET
     reference: Reference | UnsetType | None = UNSET
     metadata: Metadata | UnsetType | None = UNSET
-    effective_at: Instant | UnsetType | None = UNSET
+    effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
 class NewAccounts(Struct, forbid_unknown_fields=True):
@@ -58,18 +63,18 @@ class NewTransfer(Struct, forbid_unknown_fields=True):
     """
 
     id: Uuid | UnsetType | None = UNSET
-    debit_account_id: Uuid | UnsetType | None = UNSET
-    credit_account_id: Uuid | UnsetType | None = UNSET
+    debit_account_id: DebitAccount | UnsetType | None = UNSET
+    credit_account_id: CreditAccount | UnsetType | None = UNSET
     amount: AmountIn | UnsetType | None = UNSET
     ledger: LedgerNumber | UnsetType | None = UNSET
     code: Code | UnsetType | None = UNSET
-    flags: list[TransferFlag] | UnsetType | None = UNSET
+    flags: Annotated[list[TransferFlag], Meta(description="Each at most once.")] | UnsetType | None = UNSET
     timeout_s: Timeout | UnsetType | None = UNSET
-    pending_id: Uuid | UnsetType | None = UNSET
-    reverses: Uuid | UnsetType | None = UNSET
+    pending_id: PendingId | UnsetType | None = UNSET
+    reverses: Reverses | UnsetType | None = UNSET
     reference: Reference | UnsetType | None = UNSET
     metadata: Metadata | UnsetType | None = UNSET
-    effective_at: Instant | UnsetType | None = UNSET
+    effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
 class NewTransfers(Struct, forbid_unknown_fields=True):
@@ -86,7 +91,7 @@ class PostOrVoid(Struct, forbid_unknown_fields=True):
     group: Annotated[bool, Meta(description="Resolve every hold that was linked with it.")] | UnsetType | None = UNSET
     reference: Reference | UnsetType | None = UNSET
     metadata: Metadata | UnsetType | None = UNSET
-    effective_at: Instant | UnsetType | None = UNSET
+    effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
 class Reversal(Struct, forbid_unknown_fields=True):
@@ -96,7 +101,7 @@ class Reversal(Struct, forbid_unknown_fields=True):
     amount: AmountIn | UnsetType | None = UNSET
     reference: Reference | UnsetType | None = UNSET
     metadata: Metadata | UnsetType | None = UNSET
-    effective_at: Instant | UnsetType | None = UNSET
+    effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
 Cursor = Annotated[str, Meta(min_length=1, max_length=512, description="`next` of the page before.")]

@@ -15,6 +15,10 @@ Uuid = Annotated[
         examples=["0198f2a4-7c1e-7b53-9d2c-4f6f0a1b2c3d"],
     ),
 ]
+DebitAccount = Annotated[Uuid, Meta(description="The account that is debited.")]
+CreditAccount = Annotated[Uuid, Meta(description="The account that is credited.")]
+PendingId = Annotated[Uuid, Meta(description="The hold that a post or void resolves.")]
+Reverses = Annotated[Uuid, Meta(description="The transfer that this one reverses; it makes it a reversal.")]
 Digits = Annotated[
     str,
     Meta(
@@ -66,6 +70,10 @@ Timeout = Annotated[
     int,
     Meta(ge=0, le=2**31 - 1, description="Seconds until a hold expires by itself; 0 is never.", examples=[3600]),
 ]
+EffectiveAt = Annotated[
+    Instant, Meta(description="When it happened, if not when it is recorded: RFC 3339 with up to nine decimals.")
+]
+Allowance = Annotated[AmountIn, Meta(description="Overdraft on the limited side, in minor units; needs a limit flag.")]
 AccountFlag = Literal["linked", "debits_must_not_exceed_credits", "credits_must_not_exceed_debits", "imported"]
 TransferFlag = Literal[
     "linked",

@@ -40,7 +40,7 @@ async def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.
 
 @pytest.mark.slow
 async def test_postgresql_stopped_and_started_again(start_server: Start, own_database: Database) -> None:
-    server = start_server(own_database, answer_timeout_ms=1_000)
+    server = start_server(own_database, answer_timeout_ms=4_000)
     books = await asyncio.to_thread(open_books, server.url)
     before = await asyncio.to_thread(books.moved)
     await own_database.postgres.cluster.stop()
@@ -68,7 +68,7 @@ async def test_postgresql_stopped_and_started_again(start_server: Start, own_dat
 
 @pytest.mark.slow
 async def test_a_stop_while_postgresql_is_away_still_ends(start_server: Start, own_database: Database) -> None:
-    server = start_server(own_database, drain_timeout_s=2, answer_timeout_ms=1_000)
+    server = start_server(own_database, drain_timeout_s=2, answer_timeout_ms=4_000)
     books = await asyncio.to_thread(open_books, server.url)
     await own_database.postgres.cluster.stop()
     assert (await asyncio.to_thread(books.post, "/v1/transfers", books.transfer())).status == 503
@@ -164,6 +164,14 @@ async def test_a_second_server_waits_visibly_and_takes_over(start_server: Start,
     await until(lambda: waiting.get("/readyz").status == 200, "it does not take over")
     account = await asyncio.to_thread(waiting.get, f"/v1/accounts/{books.wallet}")
     assert account.json["balances"]["posted"] == "100"
+
+
+async def test_a_standby_stops_when_told(start_server: Start, database: Database) -> None:
+    first = start_server(database)
+    second = start_server(database, ready=False)
+    await until(lambda: Talker(second.url).get("/readyz").json["state"] == "standby", "it does not wait")
+    assert await asyncio.to_thread(second.stop) == 0
+    assert first.answers("/readyz")
 
 
 @pytest.mark.slow

@@ -166,3 +166,10 @@ def test_a_database_that_cannot_be_used_is_refused() -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("pyledger: cannot use the database: ")
     assert "Traceback" not in done.stderr
+
+
+def test_dev_without_the_right_to_add_its_tenant_is_refused(database: Database) -> None:
+    done = serve_to_its_end(("--dev", "--port", "0"), database_url=database.server_dsn)
+    assert done.returncode == 2
+    assert "PYLEDGER_OWNER_URL" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

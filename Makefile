@@ -31,6 +31,10 @@ test: build ## run the tests, Rust and Python
 bench: build ## measure everything, with proof, in about five minutes (BENCH_ARGS=--full for the sizes that are kept)
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
+.PHONY: load
+load: build ## Locust against a server of its own; judged, priced, reported (LOAD_ARGS=--gate for 60 seconds)
+	$(BIN)/python -m loadtests $(LOAD_ARGS)
+
 .PHONY: lint
 lint: build ## formatting, types, layers and warnings, in both languages
 	$(BIN)/ruff check $(PYTHON_SOURCES)

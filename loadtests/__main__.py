@@ -1,0 +1,131 @@
+"""`python -m loadtests`: the suite against a server of its own, or one that a URL names; see `make load`.
+
+Guarded here: the exit code is the verdict. 0: every judged bound was kept; 1: some was not, each in a line of
+its own; 2: the suite could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from random import randrange
+from typing import Final
+
+from msgspec.structs import replace
+from rich.console import Console
+from rich.status import Status
+
+from benchmarks import service
+from loadtests import config, report, rules
+from loadtests.books import SetUpFailed
+from loadtests.nouns import Plan, Preload, Prices, Profiles, Slo
+from loadtests.run import Asked, Run, RunFailed, Runner
+
+OUT: Final = Path(__file__).with_name("out")
+KEPT, BROKEN, NOT_RUN = 0, 1, 2
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__.splitlines()[0])
+    parser.add_argument("--gate", action="store_true", help="60 seconds of load in all, on small books")
+    parser.add_argument("--only", metavar="PROFILES", help="profiles of profiles.toml, with commas between")
+    parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="of each run, instead of its own")
+    parser.add_argument("--rate", type=float, default=0.0, metavar="N", help="requests a second, for all runs")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="of the load generator")
+    parser.add_argument("--seed", default="", help="of schedule and choices; printed, and another one each time")
+    parser.add_argument("--url", default="", help="a server that runs already")
+    parser.add_argument("--key", default=os.environ.get("PYLEDGER_KEY", ""), help="its API key")
+    parser.add_argument("--database", default="", metavar="URL", help="its PostgreSQL, to prove and to price in full")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="for the report")
+    return parser.parse_args()
+
+
+def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
+    """The runs that are asked for, in order. Raises `BadConfig`."""
+    suite = profiles.suite
+    names = asked.only.split(",") if asked.only else suite.gate if asked.gate else suite.load
+    for name in names:
+        if name not in profiles.profile:
+            raise config.BadConfig(f"no profile {name!r}; there are: {', '.join(profiles.profile)}")
+    if asked.gate:
+        asked.duration = asked.duration or suite.gate_duration_s
+        profiles = replace(
+            profiles, preload=Preload(accounts_max=suite.gate_accounts_max, rows_max=suite.gate_rows_max)
+        )
+    return [rules.plan(name, profiles, duration_s=asked.duration, requests_per_s=asked.rate) for name in names]
+
+
+async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, slo: Slo, prices: Prices,
+                  console: Console) -> tuple[list[Run], dict[str, str]]:  # fmt: skip
+    """Every run, on one server; and PostgreSQL's settings. Raises `RunFailed` and `SetUpFailed`."""
+    how = Asked(scratch / "runs", asked.duration, asked.rate, asked.processes, asked.seed)
+    runs: list[Run] = []
+    with console.status("server: start") as status:
+        server = await serve(asked, scratch)
+        try:
+            runner = Runner(server, how, slo, prices)
+            for plan in wanted:
+                status.update(f"{plan.profile}: start")
+                runner.tell = partial(show, status, plan.profile)
+                runs.append(await runner.run(plan))
+                for line in report.run_lines(runs[-1]):
+                    console.print(line, highlight=False, soft_wrap=True)
+            return runs, await server.configuration() if server.database is not None else {}
+        finally:
+            await server.close()
+
+
+async def serve(asked: argparse.Namespace, scratch: Path) -> service.Service:
+    """The server that a URL names, or one of our own."""
+    if not asked.url:
+        return await service.start(scratch / "server", premake_wal=not asked.gate)
+    named = service.Service(asked.url.rstrip("/"), asked.key, asked.database)
+    if asked.database:
+        await named.connect()
+    return named
+
+
+def show(status: Status, profile: str, phase: str, done: int, of: int) -> None:
+    """Progress, in one line."""
+    status.update(f"{profile}: {phase}" + (f" {done:,} of {of:,}" if of else ""))
+
+
+def main() -> int:
+    """Run and judge; the exit code."""
+    asked, console = options(), Console(width=None if sys.stdout.isatty() else 160)
+    asked.seed = asked.seed or str(randrange(1 << 32))
+    base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
+    scratch = None
+    try:
+        slo, prices, wanted = config.slo(), config.prices(), plans(asked, config.profiles())
+        base.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix="pyledger-load-", dir=base))
+        # PostgreSQL does not run as root, and its user must get to its data.
+        scratch.chmod(0o711)
+        runs, settings = asyncio.run(run_all(asked, wanted, scratch, slo, prices, console))
+    except (config.BadConfig, RunFailed, SetUpFailed, RuntimeError, OSError) as error:
+        sys.stderr.write(f"loadtests: {error}\n")
+        return NOT_RUN
+    except KeyboardInterrupt:
+        return NOT_RUN
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+    found = report.document(runs, slo, prices, settings, seed=asked.seed, gate=asked.gate)
+    paths = report.write(asked.out, found)
+    for line in report.closing_lines(found):
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print("report: " + " ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+    return BROKEN if any(gate["kept"] is False for gate in found["gates"]) else KEPT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Holds a run against slo.toml: one verdict a bound, in words.
+
+Pure. Guarded here: a bound that could not be judged says so and why; it is never taken for kept.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from loadtests.cost import Cost
+from loadtests.nouns import Plan, Slo
+from loadtests.seen import Seen, percentile
+
+
+class Gate(Struct, frozen=True):
+    """One bound, and what was measured."""
+
+    run: str
+    name: str
+    measured: str
+    bound: str
+    kept: bool | None
+    """None: it was not judged."""
+    why: str = ""
+
+    def line(self) -> str:
+        """The verdict in one line."""
+        verdict = {True: "kept", False: "FAILED", None: "not judged"}[self.kept]
+        text = f"{verdict}: {self.run}: {self.name}: {self.measured}, bound {self.bound}"
+        return text + (f" ({self.why})" if self.why else "")
+
+
+class Books(Struct, frozen=True):
+    """What the proof after a run found; sentences of what is wrong."""
+
+    ids: list[str]
+    balances: list[str]
+    acknowledged: int
+
+
+def at_most(run: str, name: str, value: float | None, bound: float, unit: str = "", why: str = "") -> Gate:
+    """A value that must not be above its bound."""
+    kept = None if value is None else value <= bound
+    shown = "nothing measured" if value is None else f"{value:.4g}{unit}"
+    return Gate(run, name, shown, f"<= {bound:.4g}{unit}", kept, why)
+
+
+def latency(plan: Plan, seen: Seen, slo: Slo) -> list[Gate]:
+    """95th and 99th percentile of authorizations, from when they were due."""
+    bound = slo.bound_for(plan.requests_per_s)
+    counts = seen.judged_authorizations
+    rate = f"at {plan.requests_per_s:,.0f} requests/s"
+    if bound is None:
+        shown = f"{percentile(counts, 99.0) or 0.0:.4g} ms {rate}"
+        return [Gate(plan.profile, "authorization p99", shown, "none", None, "no bound for so high a rate")]
+    return [
+        at_most(plan.profile, f"authorization p{share:g} {rate}", percentile(counts, share), limit, " ms")
+        for share, limit in ((95.0, bound.p95_ms), (99.0, bound.p99_ms))
+    ]
+
+
+def judge(plan: Plan, seen: Seen, books: Books, queue_rows: float | None, slo: Slo) -> list[Gate]:
+    """All bounds of one run except cost. On a ramp, which ends where the server does, only the books count."""
+    run, found = plan.profile, []
+    if not plan.past_the_knee:
+        found += latency(plan, seen, slo)
+        errors = ", ".join(f"{count} x {error}" for error, count in seen.errors.most_common(3))
+        found.append(at_most(run, "errors, share of requests", seen.error_share, slo.rates.error_max, why=errors))
+        found.append(at_most(run, "declined, share of commands", seen.declined_share, slo.rates.declined_max))
+        achieved = seen.achieved_share
+        kept = achieved >= slo.rates.achieved_min
+        found.append(Gate(run, "answered within the run, share of what was due", f"{achieved:.4f}",
+                          f">= {slo.rates.achieved_min:g}", kept))  # fmt: skip
+        found.append(at_most(run, "queue, rows", queue_rows, slo.books.queue_rows_max))
+    retries = seen.totals["wrong_retries"]
+    found.append(at_most(run, f"wrong retries, of {seen.totals['retries']}", retries, slo.books.wrong_retries_max))
+    shown = f"{books.acknowledged} acknowledged ids, {len(books.ids)} failures"
+    kept = len(books.ids) <= slo.books.lost_max
+    found.append(Gate(run, "durability", shown, f"<= {slo.books.lost_max}", kept, "; ".join(books.ids)))
+    found.append(Gate(run, "trial balance", "does not balance" if books.balances else "balances", "balances",
+                      not books.balances, "; ".join(books.balances)))  # fmt: skip
+    return found
+
+
+def judge_cost(today: Cost | None, projected: Cost | None, slo: Slo) -> list[Gate]:
+    """The bounds on cost at each scale, and of one scale to the other."""
+    found = []
+    why = "the CPU of server and PostgreSQL cannot be seen, or the scale was not run"
+    for run, cost in (("today", today), ("projected", projected)):
+        value = None if cost is None else cost.running_usd
+        found.append(at_most(run, "cost of a million transactions without storage", value,
+                             slo.cost.usd_per_million_max, " USD", "" if cost else why))  # fmt: skip
+    both = today is not None and projected is not None
+    ratio = projected.running_usd / today.running_usd if today is not None and projected is not None else None
+    found.append(at_most("projected", "cost against today's", ratio, slo.cost.ratio_max, why="" if both else why))
+    return found
+
+
+def knee(plan: Plan, seen: Seen, slo: Slo) -> dict[str, float] | None:
+    """On a ramp, the last stair before authorizations took longer than the last bound of slo.toml."""
+    best, began_s = None, 0.0
+    for stretch in plan.stretches:
+        ends_s = began_s + stretch.seconds
+        p99_ms = percentile(seen.judged_authorizations_between(began_s, ends_s), 99.0)
+        if p99_ms is None or p99_ms > slo.authorization[-1].p99_ms:
+            break
+        offered = stretch.per_s / plan.transactions_per_s * plan.requests_per_s
+        best = {"requests_per_s": round(offered, 1), "p99_ms": round(p99_ms, 2)}
+        began_s = ends_s
+    return best

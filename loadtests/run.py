@@ -1,0 +1,216 @@
+"""One run against a server: open the books, let Locust loose, watch, prove, price.
+
+Guarded here: Locust runs in processes of its own, so that neither watching nor proving takes part in the load;
+what is priced lies between two readings with nothing but the run between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.nouns import ProofFailed
+from benchmarks.proof import Claim, prove
+from benchmarks.service import Service
+from loadtests import cost, gates, measure, readback
+from loadtests.books import Caller, open_books
+from loadtests.nouns import DRAIN_S, START_DELAY_S, Books, Plan, Prices, Slo
+from loadtests.seen import Seen, acknowledged, write_copy
+
+LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
+LOCUST_TIMEOUT_S: Final = 120.0
+"""What a run may take beyond its own length before it is given up."""
+LOG_SHOWN_BYTES: Final = 2_000
+WATCHING_LEAD_S: Final = 0.5
+IDLE_S: Final = 4.0
+"""How long an idle server is looked at."""
+ABOUT_BALANCES: Final = ("debits", "balances", "accounts")
+"""How the sentences of a failed proof begin or what they have in them when they are about balances."""
+
+
+class RunFailed(RuntimeError):
+    """A run could not be made. `str()` says why."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """How runs are made."""
+
+    scratch: Path
+    duration_s: float = 0.0
+    requests_per_s: float = 0.0
+    processes: int = 1
+    seed: str = ""
+
+
+class Run(msgspec.Struct):
+    """One finished run."""
+
+    plan: Plan
+    seen: Seen
+    gates: list[gates.Gate]
+    queue: list[tuple[float, float]]
+    """Second of the run, and rows that waited."""
+    usage: cost.Usage | None
+    cost: cost.Cost | None
+    knee: dict[str, float] | None
+    proof: dict[str, int]
+
+
+class Runner:
+    """Makes runs on one server."""
+
+    def __init__(self, service: Service, asked: Asked, slo: Slo, prices: Prices) -> None:
+        self._service = service
+        self._asked = asked
+        self._slo = slo
+        self._prices = prices
+        self.tell: Callable[[str, int, int], None] = _silent
+        """Hears how far a run is."""
+        self._idle_cpu: tuple[float, float] | None = None
+        """CPU seconds a second of server and PostgreSQL that nobody asks anything."""
+
+    async def run(self, plan: Plan) -> Run:
+        """Make one run. Raises `RunFailed` and `SetUpFailed`."""
+        service, database = self._service, self._service.database
+        directory = self._asked.scratch / plan.profile
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        setup = await measure.counters(database) if database is not None else None
+        books = await asyncio.to_thread(self._open, plan)
+        await self._look_at_idle()
+        start = await measure.counters(database) if database is not None else None
+        async with measure.Watch(service) as watch:
+            await asyncio.sleep(WATCHING_LEAD_S)
+            await self._locust(plan, books, directory)
+            await asyncio.sleep(WATCHING_LEAD_S)
+        end = await measure.counters(database) if database is not None else None
+        seen = Seen.load(plan, directory)
+        if not seen.processes or not seen.requests:
+            raise RunFailed(f"{plan.profile}: Locust sent nothing:\n{_log(directory)}")
+        usage = None
+        if start is not None and end is not None:
+            usage = await self._usage(watch, seen, books, start, end)
+        proof, found = await self._prove(books, directory, seen, setup, start)
+        first_s = seen.began_wall_s + START_DELAY_S
+        queue = [(wall_s - first_s, rows) for wall_s, rows in watch.queue if 0.0 <= wall_s - first_s <= plan.seconds]
+        deepest = max((rows for _, rows in queue), default=None)
+        return Run(
+            plan, seen, gates.judge(plan, seen, found, deepest, self._slo), queue, usage,
+            None if usage is None else cost.price(usage, self._prices),
+            gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof,
+        )  # fmt: skip
+
+    def _open(self, plan: Plan) -> Books:
+        caller = Caller(self._service.url, self._service.key)
+        try:
+            return open_books(caller, plan, self.tell)
+        finally:
+            caller.close()
+
+    async def _look_at_idle(self) -> None:
+        """Once, what the processes use when nobody asks anything."""
+        if self._idle_cpu is not None or self._service.database is None:
+            return
+        self.tell("idle", 0, 0)
+        async with measure.Watch(self._service) as watch:
+            await asyncio.sleep(IDLE_S)
+        used = watch.cpu_between(watch.points[0].wall_s, watch.points[-1].wall_s)
+        seconds = watch.points[-1].wall_s - watch.points[0].wall_s
+        self._idle_cpu = None if used is None else (used[0] / seconds, used[1] / seconds)
+
+    async def _locust(self, plan: Plan, books: Books, directory: Path) -> None:
+        """Run Locust to its end. What it prints goes into a file."""
+        asked = self._asked
+        arguments = [
+            "-f", str(LOCUSTFILE), "--headless", "--host", self._service.url, "--load", plan.profile,
+            "--duration", str(asked.duration_s), "--rate", str(asked.requests_per_s), "--seed", asked.seed,
+            "--books", msgspec.json.encode(books).decode(), "--out", str(directory), "--only-summary",
+        ]  # fmt: skip
+        if asked.processes > 1:
+            arguments += ["--processes", str(asked.processes)]
+        environment = os.environ | {"PYLEDGER_KEY": self._service.key}
+        with (directory / "locust.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "locust", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log,
+                stderr=log, env=environment, cwd=LOCUSTFILE.parent.parent,
+            )  # fmt: skip
+            try:
+                limit_s = plan.seconds + DRAIN_S + LOCUST_TIMEOUT_S
+                await asyncio.wait_for(self._wait(process, plan), limit_s)
+            except TimeoutError as error:
+                raise RunFailed(f"{plan.profile}: Locust did not end:\n{_log(directory)}") from error
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    async def _wait(self, process: asyncio.subprocess.Process, plan: Plan) -> None:
+        """Until the process ends, telling how far it is."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while process.returncode is None:
+            self.tell("load", int(min(loop.time() - began_s, plan.seconds)), int(plan.seconds))
+            await asyncio.wait([asyncio.ensure_future(process.wait())], timeout=1.0)
+
+    async def _usage(self, watch: measure.Watch, seen: Seen, books: Books, start: measure.Counters,
+                     end: measure.Counters) -> cost.Usage | None:  # fmt: skip
+        """What each transaction used: CPU from the first arrival to the last, the rest over the whole run."""
+        first_s = seen.began_wall_s + START_DELAY_S
+        cpu = watch.cpu_between(first_s, first_s + seen.plan.seconds)
+        if cpu is None:
+            return None
+        idle_s = sum(self._idle_cpu) * seen.plan.seconds if self._idle_cpu is not None else 0.0
+        return await measure.usage(self._service.database, books.ledger, start, end, cpu, idle_s)
+
+    async def _prove(self, books: Books, directory: Path, seen: Seen, setup: measure.Counters | None,
+                     start: measure.Counters | None) -> tuple[dict[str, int], gates.Books]:  # fmt: skip
+        """The proof: in the database where it can be looked into, else over HTTP."""
+        service, told = self._service, len({id_bytes for id_bytes, _ in acknowledged(directory)})
+        if setup is None or start is None:
+            pairs = acknowledged(directory)
+            ids = await asyncio.to_thread(readback.read_back, service.url, service.key, pairs, self.tell)
+            balances = await asyncio.to_thread(readback.trial_balance, service.url, service.key, books)
+            return {}, gates.Books(ids, balances, told)
+        claim = Claim(
+            case=seen.plan.profile, ledger=books.ledger, accounts=books.accounts, setup_mark_ns=setup.head_ns,
+            run_mark_ns=start.head_ns, acknowledged=[write_copy(directory)], unanswered=seen.totals["unanswered"],
+        )  # fmt: skip
+        caller = service.caller()
+        try:
+            proof = await prove(service.database, caller, service.envelope, claim,
+                                lambda phase: self.tell(phase, 0, 0))  # fmt: skip
+            return proof, gates.Books([], [], told)
+        except ProofFailed as error:
+            balances = [each for each in error.failures if any(word in each for word in ABOUT_BALANCES)]
+            return {}, gates.Books([each for each in error.failures if each not in balances], balances, told)
+        finally:
+            caller.close()
+
+
+def _silent(phase: str, done: int, of: int) -> None:
+    """Nobody wants to hear how far it is."""
+
+
+def _log(directory: Path) -> str:
+    """The end of what Locust printed."""
+    return (directory / "locust.log").read_bytes()[-LOG_SHOWN_BYTES:].decode(errors="replace")
+
+
+def document(run: Run) -> dict[str, Any]:
+    """For the report."""
+    return {
+        "plan": msgspec.to_builtins(run.plan), "seen": run.seen.document(), "queue": run.queue,
+        "gates": msgspec.to_builtins(run.gates), "knee": run.knee, "proof": run.proof,
+        "usage": msgspec.to_builtins(run.usage),
+        "cost": None if run.cost is None else {
+            **msgspec.to_builtins(run.cost), "running_usd": run.cost.running_usd,
+            "storage_usd": run.cost.storage_usd, "text": run.cost.text(),
+        },
+    }  # fmt: skip

@@ -178,21 +178,29 @@ SELECT edge_ns, EXISTS (
 ) AS more FROM edge
 
 -- name: page_newest_first
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
-FROM pyledger.journal AS j
-WHERE j.shard = $1 AND j.tenant = $2 AND j.recorded_ns >= $3 AND j.recorded_ns < $4 AND j.seq <= $5
-    AND j.kind >= 3 AND ($6::uuid IS NULL OR j.debit_account = $6 OR j.credit_account = $6)
-    AND ($7::integer IS NULL OR j.ledger = $7) AND ($8::text IS NULL OR j.reference = $8)
-ORDER BY j.recorded_ns DESC LIMIT $9
+FROM (
+    SELECT * FROM pyledger.journal
+    WHERE shard = $1 AND tenant = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
+        AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
+        AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
+    ORDER BY recorded_ns DESC LIMIT $9
+) AS j
+ORDER BY j.recorded_ns DESC
 
 -- name: page_oldest_first
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
-FROM pyledger.journal AS j
-WHERE j.shard = $1 AND j.tenant = $2 AND j.recorded_ns >= $3 AND j.recorded_ns < $4 AND j.seq <= $5
-    AND j.kind >= 3 AND ($6::uuid IS NULL OR j.debit_account = $6 OR j.credit_account = $6)
-    AND ($7::integer IS NULL OR j.ledger = $7) AND ($8::text IS NULL OR j.reference = $8)
-ORDER BY j.recorded_ns LIMIT $9
+FROM (
+    SELECT * FROM pyledger.journal
+    WHERE shard = $1 AND tenant = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
+        AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
+        AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
+    ORDER BY recorded_ns LIMIT $9
+) AS j
+ORDER BY j.recorded_ns

@@ -62,11 +62,7 @@ class Plan:
 
 # What each field of a plan is drawn from; a value stands as often as it is to be drawn. The first is the simplest.
 CHOICES: dict[str, list[Any]] = {
-    "form": ["transfers"] * 8
-    + ["binary"] * 4
-    + ["transfer"] * 4
-    + ["resolution"] * 3
-    + ["accounts", "account", "ledger"],
+    "form": ["transfers"] * 8 + ["binary", "transfer", "resolution"] * 4 + ["holds", "accounts", "account", "ledger"],
     "tenant": [1] * 4 + [2],
     "action": ["transfer"] * 8 + ["pending"] * 7 + ["post"] * 4 + ["void"] * 3 + ["reverse"] * 3 + ["anything"],
     "repeat": ["new"] * 24 + ["again"] * 2 + ["same", "odd"],
@@ -85,6 +81,10 @@ CHOICES: dict[str, list[Any]] = {
     "ago_s": [5, 4, 3, 2, 1, 0, -2],
     "reference": ["", "", "a"],
 }
+OF_A_GROUP: dict[str, Any] = {
+    "form": "transfers", "action": "pending", "repeat": "new", "linked": True, "flag": "", "other_flag": "",
+    "debit": 1, "credit": 2, "amount": 1, "ledger": 1, "code": 1,
+}  # fmt: skip
 PLANS = st.builds(Plan, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
 REQUESTS = st.lists(st.lists(PLANS, min_size=1, max_size=8), max_size=3)
 
@@ -121,6 +121,11 @@ class Chooser:
         if first.form == "ledger":
             exponent = 39 if first.code == 0 else first.code + 1
             return Request("ledger", (_ledger(first.tenant, first.ledger or 4, exponent),))
+        if first.form == "holds":
+            # One chain of small holds between the open accounts, which mostly is accepted: a group to resolve.
+            plans = [replace(each, **OF_A_GROUP) for each in plans]
+            plans[-1] = replace(plans[-1], linked=False)
+            return self.request(plans, now)
         many = first.form in ("transfers", "binary", "accounts")
         make = self._account if first.form in ("accounts", "account") else self._transfer
         commands = [make(replace(plan, tenant=first.tenant), now) for plan in (plans if many else plans[:1])]
@@ -173,6 +178,9 @@ class Chooser:
         flags = drawn if plan.action == "anything" else drawn & ALLOWED[plan.action] | OWN[plan.action]
         flags |= {"linked"} if plan.linked else frozenset()
         target = self._target(plan) if flags & ACTING or plan.which == 7 else None
+        amount = plan.amount
+        if target is not None and target.chain and plan.action in ("post", "void") and plan.which % 2:
+            flags, amount = flags | {"group"}, None
         debit, credit, ledger, code = plan.debit, plan.credit, plan.ledger, plan.code
         if debit == credit and plan.which % 10:
             credit = credit % 6 + 1
@@ -189,7 +197,7 @@ class Chooser:
             plan.tenant,
             debit,
             credit,
-            plan.amount,
+            amount,
             target.command.id if target is not None else 777 if flags & ACTING else 0,
             ledger,
             code,

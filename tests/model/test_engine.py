@@ -205,15 +205,20 @@ TestLedgers.settings = settings(
 )
 
 
+@pytest.fixture(scope="module")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Printed before anything can fail, for a panic in the engine ends the process."""
+    drawn = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        terminal.write_line(f" PYLEDGER_TEST_SEED={drawn} repeats the long runs")
+    return drawn
+
+
 @pytest.mark.parametrize("run", range(LONG_RUNS))
-def test_long_runs(run: int) -> None:
-    """Hundreds of batches in a row, from a seed that a failure prints and PYLEDGER_TEST_SEED repeats."""
-    seed = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
-    try:
-        long_run(random.Random(seed))
-    except BaseException as failure:
-        failure.add_note(f"PYLEDGER_TEST_SEED={seed} repeats it")
-        raise
+def test_long_runs(run: int, seed: int) -> None:
+    """Hundreds of batches in a row, each run from a seed of its own."""
+    long_run(random.Random(seed + run))
 
 
 def long_run(chance: random.Random) -> Pair:

@@ -4,7 +4,7 @@
 SELECT last_ns FROM pyledger.head WHERE shard = 0;
 
 -- name: batches_past_checkpoint
-SELECT head.seq - checkpoint.seq FROM pyledger.head JOIN pyledger.checkpoint USING (shard);
+SELECT head.seq - checkpoint.seq AS batches FROM pyledger.head JOIN pyledger.checkpoint USING (shard);
 
 -- name: open_shard
 SELECT pyledger.open_shard(0::smallint);

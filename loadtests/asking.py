@@ -8,17 +8,20 @@ an error, with its commands unanswered where they may have been recorded all the
 from __future__ import annotations
 
 from random import Random
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import gevent
 import msgspec
-from locust.contrib.fasthttp import FastHttpSession
 
 from loadtests import nouns
 from loadtests.session import Session
 from pyledger.client import new_id
 
-CREATED, OK, DECLINED = 201, 200, 422
+if TYPE_CHECKING:
+    # Importing Locust patches the standard library, which only a generator process wants.
+    from locust.contrib.fasthttp import FastHttpSession
+
+CREATED, OK, DECLINED, FAILED = 201, 200, 422, 500
 REPLAYED_HEADER: Final = "idempotent-replayed"
 AT_ONCE: Final = 0.25
 """Of the retries, those that are sent beside the first request instead of after its answer."""
@@ -135,6 +138,8 @@ class Asking:
 
     def _compare(self, first: Sent, again: Sent) -> None:
         """A retry gets the first answer's status and body, and says that it is one."""
+        if again.status == 0 or again.status >= FAILED:
+            return  # No answer to compare; it is counted as an error.
         self._recorder.retries += 1
         same = first.status == again.status and first.body == again.body
         if same and again.replayed and not first.replayed:

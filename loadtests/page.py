@@ -49,9 +49,14 @@ def _number(value: Any, digits: int = 2) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.{digits}f}"
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    top = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], words: Iterable[int] = ()) -> str:
+    """`words`: columns of text besides the first; the others hold numbers."""
+    classes = dict.fromkeys(words, " class=text")
+    top = "".join(f"<th{classes.get(place, '')}>{escape(head)}</th>" for place, head in enumerate(heads))
+    body = "".join(
+        "<tr>" + "".join(f"<td{classes.get(place, '')}>{cell}</td>" for place, cell in enumerate(row)) + "</tr>"
+        for row in rows
+    )
     return f"<div class=wide><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
@@ -65,7 +70,7 @@ def _gates(gates: list[dict[str, Any]]) -> str:
         yield f"<span class={style or 'soft'}>{word}</span>"
         yield escape(gate["why"])
 
-    return _table(("run", "bound", "measured", "must be", "", "why"), (row(gate) for gate in gates))
+    return _table(("run", "bound", "measured", "must be", "", "why"), (row(gate) for gate in gates), (1, 4, 5))
 
 
 def _runs(runs: list[dict[str, Any]]) -> str:
@@ -100,7 +105,7 @@ def _latencies(runs: list[dict[str, Any]]) -> str:
                 for share in LATENCY_NAMES
             ]
             rows.append((escape(name), escape(run["plan"]["profile"]), *cells))
-    return _table(heads, rows)
+    return _table(heads, rows, (1,))
 
 
 def _plots(runs: list[dict[str, Any]]) -> Iterable[str]:

@@ -40,6 +40,7 @@ def read_back(
             found = _read_one(caller, id_bytes, told[id_bytes])
             if found:
                 wrong.append(found)
+                caller.close()
                 caller = Caller(url, key)
             done += 1
             if done % PAGE_ROWS == 0:

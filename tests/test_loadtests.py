@@ -1,0 +1,228 @@
+"""What the load tests decide without a server: schedules, rates, figures, bounds and prices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from loadtests import config, cost, gates, nouns, page, recorder, report, rules, run, seen
+from loadtests.pacing import Arrivals
+from loadtests.session import Zipf
+
+PROFILES = config.profiles()
+SLO = config.slo()
+PRICES = config.prices()
+STEADY = rules.plan("steady", PROFILES, duration_s=20.0)
+
+
+def schedule(stretches: list[nouns.Stretch], share: float = 1.0, seed: int = 7) -> list[float]:
+    arrivals = Arrivals(stretches, share, Random(seed))
+    return list(iter(arrivals.next, None))
+
+
+def test_the_same_seed_gives_the_same_schedule() -> None:
+    shape = [nouns.Stretch(10.0, 50.0)]
+    assert schedule(shape) == schedule(shape)
+    assert schedule(shape) != schedule(shape, seed=8)
+
+
+def test_arrivals_follow_the_shape() -> None:
+    due = schedule([nouns.Stretch(100.0, 20.0), nouns.Stretch(50.0, 0.0), nouns.Stretch(100.0, 200.0)], 0.5)
+    assert due == sorted(due)
+    assert sum(each < 100.0 for each in due) == pytest.approx(1_000, rel=0.15)
+    assert not [each for each in due if 100.0 <= each < 150.0]
+    assert sum(each >= 150.0 for each in due) == pytest.approx(10_000, rel=0.05)
+    gaps = [later - sooner for sooner, later in pairwise(due) if sooner >= 150.0]
+    mean = sum(gaps) / len(gaps)
+    assert sum((gap - mean) ** 2 for gap in gaps) / len(gaps) == pytest.approx(mean**2, rel=0.1), "not Poisson"
+
+
+def test_what_is_never_sent_can_be_counted() -> None:
+    arrivals = Arrivals([nouns.Stretch(100.0, 30.0)], 1.0, Random(1))
+    sent = [arrivals.next() for _ in range(500)]
+    assert None not in sent
+    assert len(sent) + arrivals.remaining() == len(schedule([nouns.Stretch(100.0, 30.0)], seed=1))
+    assert Arrivals([nouns.Stretch(1.0, 5.0)], 0.0, Random(1)).next() is None
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES.profile))
+def test_the_users_together_offer_what_the_profile_says(name: str) -> None:
+    plan = rules.plan(name, PROFILES)
+    each, behaviour = rules.arrivals(plan.mix, plan.behaviour), plan.behaviour
+    transactions = (
+        each["card"] * rules.card_transactions(behaviour) + each["wallet"] + each["bulk"] * behaviour.batch_rows
+    )
+    assert transactions == pytest.approx(1.0)
+    profile = PROFILES.profile[name]
+    if profile.requests_per_s and profile.shape == "steady":
+        assert plan.requests_per_s == pytest.approx(profile.requests_per_s)
+    assert plan.seconds == pytest.approx(profile.duration_s)
+
+
+def test_a_scale_follows_from_its_volume() -> None:
+    today, projected = rules.plan("today", PROFILES), rules.plan("projected", PROFILES)
+    ratio = PROFILES.volume.projected_per_day / PROFILES.volume.today_per_day
+    assert projected.transactions_per_s == pytest.approx(today.transactions_per_s * ratio)
+    assert projected.rows == pytest.approx(today.rows * ratio, rel=0.01)
+    assert projected.accounts == pytest.approx(today.accounts * ratio, rel=0.01)
+    assert projected.rows <= PROFILES.preload.rows_max
+    assert today.preload_share == projected.preload_share < 1.0
+
+
+def test_zipf_prefers_the_first() -> None:
+    zipf, random = Zipf(1_000, 1.0), Random(3)
+    drawn = Counter(zipf.draw(random) for _ in range(20_000))
+    assert set(drawn) <= set(range(1_000))
+    assert drawn[0] == pytest.approx(2 * drawn[1], rel=0.25)
+
+
+@pytest.mark.parametrize("milliseconds", [0.05, 0.9, 1.0, 14.9, 250.0, 60_000.0])
+def test_a_latency_is_kept_to_about_a_hundredth(milliseconds: float) -> None:
+    assert recorder.bucket_ms(recorder.bucket(milliseconds / 1_000.0)) == pytest.approx(milliseconds, rel=0.012)
+
+
+def recorded(latencies_s: list[float], **more: Any) -> dict[str, Any]:
+    """A process's document with one authorization every tenth of a second."""
+    made = recorder.Recorder(None, "test")
+    for place, latency_s in enumerate(latencies_s):
+        due_s = place / 10.0
+        made.answered(nouns.AUTHORIZE, due_s, due_s, due_s + latency_s)
+        made.acknowledge(bytes(16), True, due_s)
+    return json.loads(json.dumps(made.document())) | {"elapsed_s": 20.0, "cpu_s": 2.0} | more
+
+
+def test_figures_leave_the_warm_up_out() -> None:
+    slow, fast = [1.0] * 20, [0.010] * 180
+    found = seen.Seen(STEADY, [recorded(slow + fast)])
+    assert seen.percentile(found.judged_authorizations, 99.0) == pytest.approx(10.0, rel=0.02)
+    assert found.timeline()[0]["authorize_p99_ms"] == pytest.approx(1_000.0, rel=0.02)
+    assert found.requests == 200
+
+
+def test_processes_are_added_up() -> None:
+    one = recorded([0.010] * 100)
+    found = seen.Seen(STEADY, [one, one])
+    assert (found.requests, found.recorded, found.processes) == (200, 200, 2)
+
+
+def judged(documents: list[dict[str, Any]], **books: Any) -> dict[str, gates.Gate]:
+    proof = gates.Books(**({"ids": [], "balances": [], "acknowledged": 1} | books))
+    found = gates.judge(STEADY, seen.Seen(STEADY, documents), proof, 10.0, SLO)
+    return {gate.name: gate for gate in found}
+
+
+GOOD = [0.004] * 200
+BROKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("authorization p99 at 500 requests/s", {"latencies": [0.004] * 196 + [0.030] * 4}, {}),
+    ("authorization p95 at 500 requests/s", {"latencies": [0.004] * 180 + [0.012] * 20}, {}),
+    ("errors, share of requests", {"errors": {"authorize: 503 queue_full": 1}}, {}),
+    ("errors, share of requests", {"never_sent": 1}, {}),
+    ("answered within the run, share of what was due", {"latencies": [0.004] * 190 + [9.0] * 10}, {}),
+    ("declined, share of commands", {"declined": 50}, {}),
+    ("wrong retries, of 0", {"wrong_retries": 1}, {}),
+    ("durability", {}, {"ids": ["1 ids are acknowledged but not stored"]}),
+    ("trial balance", {}, {"balances": ["debits posted 2 are not credits posted 1"]}),
+]
+
+
+def test_a_good_run_keeps_every_bound() -> None:
+    assert [gate.line() for gate in judged([recorded(GOOD)]).values() if gate.kept is not True] == []
+
+
+@pytest.mark.parametrize(("name", "run", "books"), BROKEN)
+def test_each_bound_can_be_broken_and_says_so_in_one_line(
+    name: str, run: dict[str, Any], books: dict[str, Any]
+) -> None:
+    latencies = run.get("latencies", GOOD)
+    found = judged([recorded(latencies, **{key: run[key] for key in run if key != "latencies"})], **books)
+    line = found[name].line()
+    assert line.startswith(f"FAILED: steady: {name}: ")
+    assert "\n" not in line
+
+
+def test_what_was_not_measured_is_not_kept() -> None:
+    assert gates.at_most("run", "queue", None, 1.0).kept is None
+    assert {gate.kept for gate in gates.judge_cost(None, None, SLO)} == {None}
+    fast = msgspec.structs.replace(STEADY, requests_per_s=1e6)
+    assert [gate.kept for gate in gates.latency(fast, seen.Seen(fast, [recorded(GOOD)]), SLO)] == [None]
+
+
+USAGE = cost.Usage(
+    transactions=1_000, server_cpu_ms=0.6, postgres_cpu_ms=0.3, idle_cpu_ms=0.1, io_operations=2.0, wal_bytes=1_000.0,
+    heap_bytes=250.0, index_bytes=50.0,
+)  # fmt: skip
+
+
+def test_the_sum_can_be_done_by_hand() -> None:
+    price = cost.price(USAGE, PRICES)
+    cpu, io = price.running
+    assert cpu.usd == pytest.approx(0.9e-3 * 1e6 / 3_600 / 0.5 * 0.0408)
+    assert io.usd == pytest.approx(2.0 * 0.019)
+    database, archive, wal = price.storage
+    assert database.usd == pytest.approx(0.3 * 13 * 2 * 0.08)
+    assert archive.usd == pytest.approx(0.25 * (84 - 13) * 0.004)
+    assert wal.usd == pytest.approx(1.0 * 14 / (365.25 / 12) * 0.023)
+    text = "\n".join(price.text())
+    for number in ("0.6000 ms server", "0.3000 ms PostgreSQL", "250 B row", f"{price.running_usd:.4f} USD"):
+        assert number in text
+
+
+def test_a_cost_that_grows_with_the_scale_is_refused() -> None:
+    cheap, dear = cost.price(USAGE, PRICES), cost.price(msgspec.structs.replace(USAGE, server_cpu_ms=0.9), PRICES)
+    assert {gate.kept for gate in gates.judge_cost(cheap, cheap, SLO)} == {True}
+    grown = {gate.name: gate.kept for gate in gates.judge_cost(cheap, dear, SLO)}
+    assert grown["cost against today's"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[volume]\ntoday_per_dya = 1\n", "today_per_dya"),
+        ("not toml", "profiles.toml"),
+        (config.PROFILES.read_text("utf-8").replace("card = 0.60", "card = 0.70"), "do not add up to 1"),
+        (config.PROFILES.read_text("utf-8").replace('mix = "till"', 'mix = "tell"'), "'tell'"),
+        (config.PROFILES.read_text("utf-8").replace('gate = ["today"', 'gate = ["yesterday"'), "'yesterday'"),
+        (config.PROFILES.read_text("utf-8").replace('volume = "today"', ""), "takes one of"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "profiles.toml").write_text(text, "utf-8")
+    with pytest.raises(config.BadConfig) as refused:
+        config.profiles(tmp_path / "profiles.toml")
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_acknowledged_ids_are_written_once_with_their_outcome(tmp_path: Path) -> None:
+    made = recorder.Recorder(tmp_path, "local")
+    one, two = UUID(int=1).bytes, UUID(int=2).bytes
+    made.acknowledge(one, True, 0.0)
+    made.acknowledged_again(one, True)
+    made.acknowledge(two, False, 0.0)
+    made.close()
+    assert seen.acknowledged(tmp_path) == [(one, True), (two, False)]
+    copy = seen.write_copy(tmp_path).read_bytes()
+    assert copy.startswith(b"PGCOPY\n\xff\r\n\x00")
+    assert copy.endswith(b"\xff\xff")
+    assert copy.count(one) == 1
+
+
+def test_the_page_stands_alone_and_escapes() -> None:
+    found_seen = seen.Seen(STEADY, [recorded(GOOD, errors={"<script>": 1})])
+    gate = gates.Gate("steady", "<b>", "1", "2", False, "<script>")
+    price = cost.price(USAGE, PRICES)
+    finished = run.Run(STEADY, found_seen, [gate], [(1.0, 2.0)], USAGE, price, None, {})
+    found = report.document([finished], SLO, PRICES, {}, seed="1", gate=False)
+    html = page.render(json.loads(json.dumps(found)))
+    assert "<script" not in html
+    assert "src=" not in html and "href=" not in html
+    assert html.count("<svg") >= 4
+    assert "FAILED" in html

@@ -81,7 +81,8 @@ UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq
 SELECT seq FROM pyledger.head WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
 
 -- name: lookup
--- Rows by id, of the first pair of arrays, and rows that act on a target, of the second.
+-- Rows by id, of the first pair of arrays, and rows that acted on a target, of the second: at most one that
+-- resolved it or reversals_max that reversed it. What was declined acted on nothing and has no bound.
 SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
     j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
     j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
@@ -94,7 +95,7 @@ SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.
     j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after))
 FROM unnest($4::integer[], $5::uuid[]) AS asked (tenant, target)
 JOIN pyledger.journal AS j ON j.target = asked.target AND j.tenant = asked.tenant
-WHERE j.shard = $1 AND j.target IS NOT NULL
+WHERE j.shard = $1 AND j.target IS NOT NULL AND j.status = 0
 
 -- name: lookup_all
 -- After a unique violation: whatever has one of these ids, whoever's it is.

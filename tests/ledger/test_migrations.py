@@ -157,7 +157,11 @@ async def test_the_hot_partition_has_these_indexes_and_no_other(database: Databa
     connection = await asyncpg.connect(database.admin_dsn)
     rows = await connection.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = 'journal_20231113'")
     kinds = sorted(row["indexdef"].split("USING ")[1] for row in rows)
-    assert kinds == ["brin (recorded_ns)", "btree (id, tenant)", "btree (target, tenant) WHERE (target IS NOT NULL)"]
+    assert kinds == [
+        "brin (recorded_ns)",
+        "btree (id, tenant, shard)",
+        "btree (target, tenant) WHERE ((target IS NOT NULL) AND (status = 0))",
+    ]
     await connection.close()
 
 

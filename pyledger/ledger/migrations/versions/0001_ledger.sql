@@ -190,11 +190,11 @@ BEGIN
         day := to_char(to_timestamp(start_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYYMMDD');
         IF to_regclass('pyledger.journal_' || day) IS NULL THEN
             EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL)', 'journal_' || day);
-            EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant)',
+            EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant, shard)',
                 'journal_' || day || '_id_unique', 'journal_' || day);
             EXECUTE format('CREATE INDEX %I ON pyledger.%I USING brin (recorded_ns)',
                 'journal_' || day || '_recorded', 'journal_' || day);
-            EXECUTE format('CREATE INDEX %I ON pyledger.%I (target, tenant) WHERE target IS NOT NULL',
+            EXECUTE format('CREATE INDEX %I ON pyledger.%I (target, tenant) WHERE target IS NOT NULL AND status = 0',
                 'journal_' || day || '_target', 'journal_' || day);
             EXECUTE format('CREATE TRIGGER journal_never_truncated BEFORE TRUNCATE ON pyledger.%I '
                 'FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change()', 'journal_' || day);

@@ -5,11 +5,16 @@ Pure. Guarded here: a bound that could not be judged says so and why; it is neve
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from loadtests.cost import Cost
 from loadtests.nouns import Plan, Slo
 from loadtests.seen import Seen, percentile
+
+AUTHORIZATIONS_MIN: Final = 300
+"""Of fewer, the 99th percentile is the luck of three requests."""
 
 
 class Gate(Struct, frozen=True):
@@ -53,6 +58,10 @@ def latency(plan: Plan, seen: Seen, slo: Slo) -> list[Gate]:
     if bound is None:
         shown = f"{percentile(counts, 99.0) or 0.0:.4g} ms {rate}"
         return [Gate(plan.profile, "authorization p99", shown, "none", None, "no bound for so high a rate")]
+    if counts.total() < AUTHORIZATIONS_MIN:
+        shown = f"{percentile(counts, 99.0) or 0.0:.4g} ms {rate}"
+        why = f"only {counts.total()} authorizations, too few for a percentile"
+        return [Gate(plan.profile, "authorization p99", shown, f"<= {bound.p99_ms:g} ms", None, why)]
     return [
         at_most(plan.profile, f"authorization p{share:g} {rate}", percentile(counts, share), limit, " ms")
         for share, limit in ((95.0, bound.p95_ms), (99.0, bound.p99_ms))

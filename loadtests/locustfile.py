@@ -55,15 +55,15 @@ class Profile(LoadTestShape):
 
 def add_options(parser: LocustArgumentParser) -> None:
     """What can be asked for, on the command line and in the web UI."""
-    group = parser
     names = list(config.profiles().profile)
-    group.add_argument("--load", choices=names, default="steady", help="shape and mix, from profiles.toml")
-    group.add_argument("--rate", type=float, default=0.0, help="requests a second, instead of the profile's")
-    group.add_argument("--duration", type=float, default=0.0, help="seconds, instead of the profile's")
-    group.add_argument("--ledger-key", env_var="PYLEDGER_KEY", default="", is_secret=True, help="API key")
-    group.add_argument("--seed", default="", help="of the schedule and of all choices; none: another each time")
-    group.add_argument("--books", default="", include_in_web_ui=False, help="books that are open already, as JSON")
-    group.add_argument("--out", default="", include_in_web_ui=False, help="directory for counts and ids")
+    parser.add_argument("--load", choices=names, default="steady", help="shape and mix, from profiles.toml")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second, instead of the profile's")
+    parser.add_argument("--duration", type=float, default=0.0, help="seconds, instead of the profile's")
+    # Not in the web UI: its page would show the key to whoever opens it.
+    parser.add_argument("--ledger-key", env_var="PYLEDGER_KEY", default="", include_in_web_ui=False, help="API key")
+    parser.add_argument("--seed", default="", help="of the schedule and of all choices; none: another each time")
+    parser.add_argument("--books", default="", include_in_web_ui=False, help="books that are open already, as JSON")
+    parser.add_argument("--out", default="", include_in_web_ui=False, help="directory for counts and ids")
 
 
 def begin(environment: Environment, **_: Any) -> None:

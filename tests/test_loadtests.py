@@ -90,17 +90,17 @@ def test_a_latency_is_kept_to_about_a_hundredth(milliseconds: float) -> None:
 
 
 def recorded(latencies_s: list[float], **more: Any) -> dict[str, Any]:
-    """A process's document with one authorization every tenth of a second."""
+    """A process's document with twenty authorizations a second."""
     made = recorder.Recorder(None, "test")
     for place, latency_s in enumerate(latencies_s):
-        due_s = place / 10.0
+        due_s = place / 20.0
         made.answered(nouns.AUTHORIZE, due_s, due_s, due_s + latency_s)
         made.acknowledge(bytes(16), True, due_s)
     return json.loads(json.dumps(made.document())) | {"elapsed_s": 20.0, "cpu_s": 2.0} | more
 
 
 def test_figures_leave_the_warm_up_out() -> None:
-    slow, fast = [1.0] * 20, [0.010] * 180
+    slow, fast = [1.0] * 40, [0.010] * 160
     found = seen.Seen(STEADY, [recorded(slow + fast)])
     assert seen.percentile(found.judged_authorizations, 99.0) == pytest.approx(10.0, rel=0.02)
     assert found.timeline()[0]["authorize_p99_ms"] == pytest.approx(1_000.0, rel=0.02)
@@ -119,14 +119,14 @@ def judged(documents: list[dict[str, Any]], **books: Any) -> dict[str, gates.Gat
     return {gate.name: gate for gate in found}
 
 
-GOOD = [0.004] * 200
+GOOD = [0.004] * 400
 BROKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("authorization p99 at 500 requests/s", {"latencies": [0.004] * 196 + [0.030] * 4}, {}),
-    ("authorization p95 at 500 requests/s", {"latencies": [0.004] * 180 + [0.012] * 20}, {}),
+    ("authorization p99 at 500 requests/s", {"latencies": [0.004] * 390 + [0.030] * 10}, {}),
+    ("authorization p95 at 500 requests/s", {"latencies": [0.004] * 370 + [0.012] * 30}, {}),
     ("errors, share of requests", {"errors": {"authorize: 503 queue_full": 1}}, {}),
     ("errors, share of requests", {"never_sent": 1}, {}),
-    ("answered within the run, share of what was due", {"latencies": [0.004] * 190 + [9.0] * 10}, {}),
-    ("declined, share of commands", {"declined": 50}, {}),
+    ("answered within the run, share of what was due", {"latencies": [0.004] * 390 + [9.0] * 10}, {}),
+    ("declined, share of commands", {"declined": 100}, {}),
     ("wrong retries, of 0", {"wrong_retries": 1}, {}),
     ("durability", {}, {"ids": ["1 ids are acknowledged but not stored"]}),
     ("trial balance", {}, {"balances": ["debits posted 2 are not credits posted 1"]}),
@@ -151,6 +151,8 @@ def test_each_bound_can_be_broken_and_says_so_in_one_line(
 def test_what_was_not_measured_is_not_kept() -> None:
     assert gates.at_most("run", "queue", None, 1.0).kept is None
     assert {gate.kept for gate in gates.judge_cost(None, None, SLO)} == {None}
+    few = gates.latency(STEADY, seen.Seen(STEADY, [recorded([9.0] * 100)]), SLO)
+    assert [(gate.kept, "too few" in gate.why) for gate in few] == [(None, True)]
     fast = msgspec.structs.replace(STEADY, requests_per_s=1e6)
     assert [gate.kept for gate in gates.latency(fast, seen.Seen(fast, [recorded(GOOD)]), SLO)] == [None]
 

@@ -22,6 +22,7 @@ from benchmarks.bodies import account_id
 from benchmarks.load import drive
 from benchmarks.lock_and_update import SCHEMA
 from benchmarks.nouns import BATCH_TRANSFERS, Measured, Plan
+from benchmarks.processes import cpu_s
 from benchmarks.proof import QUERIES
 from benchmarks.service import Service, free_port, stop
 from benchmarks.summary import percentiles, summarize
@@ -106,8 +107,8 @@ async def _append(connection: Any, applied: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _process(scratch: Path, module: str, port: int, *arguments: str) -> AsyncIterator[str]:
-    """One of our own servers in a process of its own; yields its URL."""
+async def _process(scratch: Path, module: str, port: int, *arguments: str) -> AsyncIterator[tuple[str, int]]:
+    """One of our own servers in a process of its own; yields its URL and process id."""
     url = f"http://127.0.0.1:{port}"
     with (scratch / f"{module}.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - a fork, before anything is measured
@@ -129,7 +130,7 @@ async def _process(scratch: Path, module: str, port: int, *arguments: str) -> As
                     text = (scratch / f"{module}.log").read_text("utf-8", "replace")
                     raise RuntimeError(f"the baseline {module} did not start:\n{text[-2_000:]}") from None
                 await asyncio.sleep(0.05)
-        yield url
+        yield url, process.pid
     finally:
         await asyncio.to_thread(stop, process)
 
@@ -137,9 +138,12 @@ async def _process(scratch: Path, module: str, port: int, *arguments: str) -> As
 async def echo(plan: Plan, scratch: Path, answer_bytes: int, tell: Tell) -> Measured:
     """The same requests against a handler that only reads them and answers as many bytes as the ledger."""
     port = free_port()
-    async with _process(scratch, "echo", port, str(port), str(answer_bytes)) as url:
+    async with _process(scratch, "echo", port, str(port), str(answer_bytes)) as (url, process_id):
         outcomes, _ = await drive(plan, url, "", scratch, tell)
-    return summarize(plan, outcomes, "baseline", "echo on the same Granian")
+        spent_s = cpu_s(process_id)
+    measured = summarize(plan, outcomes, "baseline", "echo on the same Granian")
+    measured.server_cpu_s = spent_s
+    return measured
 
 
 async def lock_and_update(
@@ -160,10 +164,16 @@ async def lock_and_update(
         await connection.execute("VACUUM ANALYZE account")
         port = free_port()
         arguments = (dsn, str(port), str(rows), str(connections), str(answer_bytes))
-        async with _process(scratch, "lock_and_update", port, *arguments) as url:
+        async with _process(scratch, "lock_and_update", port, *arguments) as (url, process_id):
+            before = await service.read()
             outcomes, _ = await drive(plan, url, "", scratch, tell)
+            after, spent_s = await service.read(), cpu_s(process_id)
         title = "lock-and-update SQL, " + ("group commit" if grouped else "one transaction a request")
         measured = summarize(plan, outcomes, "baseline", title)
+        measured.server_cpu_s = spent_s
+        if before.postgres_cpu_s is not None and after.postgres_cpu_s is not None:
+            measured.postgres_cpu_s = round(after.postgres_cpu_s - before.postgres_cpu_s, 2)
+        measured.wal_bytes_per_transfer = round((after.wal_bytes - before.wal_bytes) / max(1, measured.accepted), 1)
         stored, unequal = await connection.fetchrow(QUERIES["baseline_books"])
         assert stored >= measured.accepted, "the baseline lost transfers that it acknowledged"
         assert unequal == 0, "the baseline's debits are not its credits"

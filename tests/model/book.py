@@ -120,24 +120,23 @@ class Book:
         )
 
     def old(self, submissions: list[Commands]) -> list[bytes]:
-        """The journal rows that the engine asks for before it can decide."""
+        """What the engine asks for before it can decide, and nothing more: just what the writer's query reads.
+
+        Rows by id, targets and what acted on them; what was declined acted on nothing."""
         wanted = self.engine.probe(submissions)
         if wanted is None:
             return []
         tenants, ids, target_tenants, targets = wanted
         rows: dict[bytes, Fields] = {}
-        for tenant, each in zip(tenants, ids, strict=True):
-            self._look_up(rows, tenant, each, with_target=False)
+        for tenant, each in zip(tenants + target_tenants, ids + targets, strict=True):
+            row = self.by_id.get((tenant, UUID(each).bytes))
+            if row is not None:
+                rows[row[PLACE["recorded_ns"]] or b""] = row
         for tenant, each in zip(target_tenants, targets, strict=True):
-            self._look_up(rows, tenant, each, with_target=True)
+            for row in self.by_target.get((tenant, UUID(each).bytes), []):
+                if number(row, "status") == 0:
+                    rows[row[PLACE["recorded_ns"]] or b""] = row
         return [record(row) for row in rows.values()]
-
-    def _look_up(self, into: dict[bytes, Fields], tenant: int, each: str, *, with_target: bool) -> None:
-        key = (tenant, UUID(str(each)).bytes)
-        found = [self.by_id[key]] if key in self.by_id else []
-        found += self.by_target.get(key, []) if with_target else []
-        for row in found:
-            into[row[PLACE["recorded_ns"]] or b""] = row
 
     def apply(self, submissions: list[Commands], now_ns: int) -> Applied:
         """Decides one batch, not yet committed."""

@@ -250,7 +250,7 @@ class Model:
         group.insert(0, (c.tenant, c.target))
         members = [self.rows[key] for key in group]
         parties = [self._parties(c.tenant, each.debit, each.credit) for each in members]
-        decline(any(0 < each.expires_ns <= self._at() for each in members), "pending_transfer_expired")
+        decline(any(0 < each.expires_ns < self._at() + len(members) for each in members), "pending_transfer_expired")
         decline(len(group) > GROUP_MAX, "group_too_large")
         for ledger in dict.fromkeys(each.ledger for each in members):
             self._import(c, "transfer", ledger, *(two for two in parties if two[0].ledger == ledger))

@@ -58,6 +58,8 @@ def id_in_shape(c: Command, at: int) -> None:
     """What is wrong with an id before anything is known of it."""
     version, variant, ms = c.id >> 76 & 15, c.id >> 62 & 3, c.id >> 80
     no(c.id >> 96 == 2**32 - 1 and (version, variant) == (8, 2), "reserved_field_used")
+    wants_all = c.kind == "transfer" and c.amount is None and not c.flags & (ACTING | BALANCING)
+    no(wants_all, "reserved_field_used")
     no(c.id == 0, "id_must_not_be_zero")
     no(c.id == MAX, "id_must_not_be_max")
     no((version, variant) == (7, 2) and ms > at // 10**6 + AHEAD_MS, "id_from_the_future")

@@ -279,7 +279,8 @@ class Engine:
     def checkpoint_done(self, checkpoint: Checkpoint) -> None:
         """It is durable. The next one only contains what changed after it."""
     def checkpoint_failed(self, checkpoint: Checkpoint) -> None:
-        """It was not stored: the next one contains its changes again."""
+        """It was not stored: the next one contains its changes again. Raises `RuntimeError` while a batch is
+        uncommitted."""
     def account_json(self, tenant: int, id: str, reference: str | None, metadata: str | None) -> bytes | None:
         """An account with its balances now, with the texts of its journal row; None if there is none."""
     def ledger_json(self, tenant: int, number: int, metadata: str | None) -> bytes | None:

@@ -299,3 +299,11 @@ def test_a_request_never_appends_more_rows_than_a_batch_has() -> None:
     with pytest.raises(_rust.Malformed) as raised:
         _rust.decode_transfers(groups(most + 1), 1)
     assert raised.value.code == "batch_too_large"
+
+
+def test_a_row_that_the_journal_lost_is_corruption_and_no_crash(shop: Shop) -> None:
+    commands = one(transfer(100))
+    shop.engine.apply([commands], shop.now_ns + MS, [])
+    shop.engine.commit()
+    with pytest.raises(_rust.Corrupt, match=numbered(100)):
+        shop.engine.apply([commands], shop.now_ns + 2 * MS, [])

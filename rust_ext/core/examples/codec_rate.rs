@@ -37,7 +37,7 @@ fn main() {
         text.len()
     });
     let outcomes: Vec<Outcome> = (0..rows.len() as u32).map(Outcome::Recorded).collect();
-    let batch = Batch { rows, text: request.text.clone(), outcomes };
+    let batch = Batch { rows, text: request.text.clone(), outcomes, missing: None };
     let old = Old::default();
     let side = |_, _| Some(Side { flags: 0, allowance: 0 });
     for (name, form) in [("reply in JSON", Form::Json), ("reply in records", Form::Binary)] {

@@ -42,6 +42,8 @@ pub struct Batch {
     pub text: Vec<u8>,
     /// One for each command of all requests, in order.
     pub outcomes: Vec<Outcome>,
+    /// Tenant and id of a row that was recorded and that `Old` lacks: the batch must not be used.
+    pub missing: Option<(u32, u128)>,
 }
 
 /// The bounds of one engine's memory.

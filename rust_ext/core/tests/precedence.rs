@@ -92,8 +92,8 @@ fn the_first_of_what_the_books_refuse_wins() {
         ),
         (Refusal::TargetHasDifferentLedger, Command { ledger: 9, code: 9, ..bank.act(REVERSE, moved.id) }),
         (Refusal::ImportedMustPostdateDebitAccount, imported(&mut bank, 3, 4, 1)),
-        (Refusal::DebitAccountClosed, bank.transfer(3, 4, ALL)),
-        (Refusal::OverflowsCreditsPosted, bank.transfer(1, 4, ALL)),
+        (Refusal::DebitAccountClosed, bank.transfer(3, 4, ALL - 1)),
+        (Refusal::OverflowsCreditsPosted, bank.transfer(1, 4, ALL - 1)),
     ];
     for (refusal, command) in table {
         assert_eq!(bank.refusal(command), Some(refusal), "{command:?}");

@@ -217,8 +217,10 @@ fn close(bank: &mut Shard, id: u128) {
 /// Moves or holds the largest number there is, and opens the account 84 beside.
 fn fill(bank: &mut Shard, flags: u16, debit: u128, credit: u128) {
     bank.open_account(84, 0, 0);
-    let full = Command { flags, ..bank.transfer(debit, credit, ALL) };
-    bank.one(full).accepted();
+    for amount in [ALL - 1, 1] {
+        let part = Command { flags, ..bank.transfer(debit, credit, amount) };
+        bank.one(part).accepted();
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn the_largest_allowance_is_no_limit() {
         let spend = bank.transfer(9, 3, amount);
         bank.one(spend).accepted();
     }
-    let fund = bank.transfer(4, 9, u128::MAX);
+    let fund = bank.transfer(4, 9, u128::MAX - 1);
     bank.one(fund).accepted();
     let more = bank.transfer(9, 4, 1);
     assert_eq!(bank.refusal(more), Some(Refusal::OverflowsDebitsPosted));
@@ -217,4 +217,13 @@ fn an_engine_without_room_still_answers() {
     assert_eq!(shard.refusal(account(1)), Some(Refusal::LedgerNotFound));
     assert_eq!(shard.engine.ledger(TENANT, 1), None);
     assert_eq!(ledger_id(1), ledger(1).id);
+}
+
+#[test]
+fn only_what_has_an_upper_bound_can_be_asked_for_in_full() {
+    let mut bank = Shard::bank();
+    for flags in [0, transfer_flags::PENDING] {
+        let all = Command { flags, ..bank.transfer(3, 4, u128::MAX) };
+        assert_eq!(bank.refusal(all), Some(Refusal::ReservedFieldUsed));
+    }
 }

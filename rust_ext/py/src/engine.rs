@@ -171,12 +171,21 @@ impl Engine {
         }
         let mut engine = slf.try_borrow_mut()?;
         let Engine { core, shard, head: committed, uncommitted } = &mut *engine;
+        if !old.is_empty() && !uncommitted.is_empty() {
+            return Err(PyRuntimeError::new_err("rows were looked up while a batch is uncommitted"));
+        }
         let previous = uncommitted.back().map_or(*committed, |last| last.head);
         let requests: Vec<&Request> = submissions.iter().map(|one| &one.get().request).collect();
         let rows = requests.iter().map(|request| request.commands.len()).sum();
         let (old, batch, sealed) = released(py, rows, || -> Result<_, Corrupt> {
             let old = read_old(&old, *shard)?;
             let batch = core.apply(&requests, now_ns, &old);
+            if let Some((tenant, id)) = batch.missing {
+                return Err(Corrupt(format!(
+                    "the row of {} of tenant {tenant} is missing",
+                    uuid::string(id)
+                )));
+            }
             let sealed = journal::seal(*shard, &previous, &batch.rows, &batch.text);
             Ok((old, batch, sealed))
         })
@@ -273,6 +282,9 @@ impl Engine {
 
     /// It was not stored.
     fn checkpoint_failed(&mut self, checkpoint: &Checkpoint) -> PyResult<()> {
+        if !self.uncommitted.is_empty() {
+            return Err(PyRuntimeError::new_err("a batch is uncommitted"));
+        }
         self.core.checkpoint_failed(&settle(checkpoint)?);
         Ok(())
     }
@@ -347,7 +359,7 @@ impl Engine {
 
     /// Accounts from `slot` on with their counters.
     fn balances(&self, slot: u32, limit: usize) -> Vec<(u32, String, u128, u128, u128, u128)> {
-        let accounts = (slot..).map_while(|slot| self.core.account_at(slot)).take(limit);
+        let accounts = (slot..u32::MAX).map_while(|slot| self.core.account_at(slot)).take(limit);
         accounts
             .map(|account| {
                 let Counters { debits_pending, debits_posted, credits_pending, credits_posted } =

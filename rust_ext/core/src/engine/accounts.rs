@@ -140,6 +140,7 @@ impl Accounts {
                 }
                 next(slot)
             }
+            None if ledger == Some(ALL_LEDGERS) => NONE,
             None => self.lists.get(&(tenant, ledger.unwrap_or(ALL_LEDGERS))).map_or(NONE, |list| list.first),
         };
         let mut page = Vec::new();

@@ -3,6 +3,7 @@
 //! A command is looked at by its bytes, then by its id, then by the ladder of its kind. Until a ladder
 //! says that nothing can fail any more it changes nothing, so a refusal leaves no trace.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::books::{Books, Change, Log};
@@ -32,6 +33,8 @@ pub(super) struct Deciding<'a> {
     /// What this batch reversed of a transfer, by tenant and id.
     pub(super) reversed: HashMap<(u32, u128), Reversed>,
     pub(super) chain: Chain,
+    /// Whose row, by tenant and id, was recorded and is not among the old ones: the journal lost it.
+    pub(super) missing: Cell<Option<(u32, u128)>>,
 }
 
 /// Whether the row being decided belongs to a linked chain, and to which group its holds do.
@@ -152,10 +155,13 @@ impl Deciding<'_> {
     pub(super) fn known(&self, tenant: u32, id: u128) -> Known {
         match self.window.find(tenant, id) {
             Some(place) if place >= self.ids_before => Known::Here((place - self.ids_before) as u32),
-            Some(_) => {
-                let place = self.old.find(tenant, id);
-                Known::Before(place.expect("an id in the window is looked up before its batch is applied"))
-            }
+            Some(_) => self.old.find(tenant, id).map_or_else(
+                || {
+                    self.missing.set(Some((tenant, id)));
+                    Known::New
+                },
+                Known::Before,
+            ),
             None => self.old.find(tenant, id).map_or(Known::New, Known::Before),
         }
     }

@@ -20,7 +20,7 @@ impl Deciding<'_> {
         let hold = *self.books.holds.get(slot);
         let mut row = Row {
             recorded_ns: 0,
-            id: own_id::of_expiry(hold.tenant, hold.id),
+            id: own_id::of_expiry(hold.tenant, hold.id, self.next_ns()),
             tenant: hold.tenant,
             kind: RowKind::Expire,
             status: 0,

@@ -28,6 +28,7 @@ mod shape;
 mod transfer;
 mod window;
 
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 
 use crate::nouns::Row;
@@ -109,6 +110,7 @@ impl Engine {
             resolved: HashMap::new(),
             reversed: HashMap::new(),
             chain: Chain::None,
+            missing: Cell::new(None),
         };
         let commands: usize = requests.iter().map(|request| request.commands.len()).sum();
         deciding.batch.rows.reserve(commands);
@@ -117,7 +119,8 @@ impl Engine {
         for request in requests {
             deciding.request(request);
         }
-        let Deciding { batch, log, last_ns, .. } = deciding;
+        let Deciding { mut batch, log, last_ns, missing, .. } = deciding;
+        batch.missing = missing.get();
         assert!(batch.outcomes.len() == commands, "each command has its outcome");
         self.frames.push_back(Frame { log, ids: batch.rows.len(), last_ns_before: self.last_ns });
         self.last_ns = last_ns;

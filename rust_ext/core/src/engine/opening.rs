@@ -50,12 +50,15 @@ impl Deciding<'_> {
         if is_imported && command.effective_ns <= self.books.ledgers.get(ledger).imported_account_ns {
             return Err(Refusal::ImportedMustNotRegress);
         }
+        // An account stays when the partition with the row that opened it was archived.
+        if self.books.accounts.find(command.tenant, command.id).is_some() {
+            return Err(Refusal::IdempotencyConflict);
+        }
         if self.books.accounts.len() as usize >= self.limits.accounts_max {
             return Err(Refusal::AccountsFull);
         }
         // Nothing can fail below.
         let account = account_of(row, self.next_ns());
-        assert!(self.books.accounts.find(account.tenant, account.id).is_none(), "a known id is not new");
         self.books.open_account(&mut self.log, account);
         if is_imported {
             let imports = self.books.imports_to_change(&mut self.log, ledger);

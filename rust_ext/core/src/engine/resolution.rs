@@ -47,7 +47,9 @@ impl Deciding<'_> {
         };
         let is_group = command.flags & transfer_flags::GROUP != 0;
         let slots = if is_group { self.books.holds.group(slot) } else { vec![slot] };
-        let refusals = slots.iter().filter_map(|&slot| self.resolvable(command, slot).err());
+        // A row each, a nanosecond apart: no hold is resolved at or after the moment it expires.
+        let done_ns = self.next_ns() + slots.len() as u64 - 1;
+        let refusals = slots.iter().filter_map(|&slot| self.resolvable(command, slot, done_ns).err());
         let too_large = (slots.len() > GROUP_HOLDS_MAX).then_some(Refusal::GroupTooLarge);
         if let Some(refusal) = refusals.chain(too_large).min() {
             return Err(refusal);
@@ -80,15 +82,18 @@ impl Deciding<'_> {
         }
         let gone = self.old.acting_on(key.0, key.1).map(|row| row.kind);
         let by = gone.filter(|kind| matches!(kind, RowKind::Post | RowKind::Void | RowKind::Expire)).last();
-        let by = by.expect("what resolved a hold is looked up with it");
+        let Some(by) = by else {
+            self.missing.set(Some(key));
+            return Err(Refusal::PendingTransferNotFound);
+        };
         let Row { debit, credit, amount, ledger, code, .. } = row;
         Ok((Target { debit, credit, amount, ledger, code }, Found::Gone(by)))
     }
 
     /// What time, the imported past and closed accounts have against resolving one hold.
-    fn resolvable(&self, command: &Command, slot: u32) -> Result<(), Refusal> {
+    fn resolvable(&self, command: &Command, slot: u32, done_ns: u64) -> Result<(), Refusal> {
         let hold = self.books.holds.get(slot);
-        if hold.expires_ns != 0 && hold.expires_ns <= self.next_ns() {
+        if hold.expires_ns != 0 && hold.expires_ns <= done_ns {
             return Err(Refusal::PendingTransferExpired);
         }
         let (debit, credit) = self.parties_of(hold);
@@ -108,7 +113,7 @@ impl Deciding<'_> {
     fn row_of_member(&self, command: &Command, first: &Row, slot: u32) -> Row {
         let hold = self.books.holds.get(slot);
         Row {
-            id: own_id::of_group_member(command.tenant, command.id, hold.id),
+            id: own_id::of_group_member(command.tenant, command.id, hold.id, self.next_ns()),
             debit: hold.debit,
             credit: hold.credit,
             amount: hold.amount,

@@ -91,7 +91,11 @@ fn uses_reserved(command: &Command) -> bool {
                 || command.timeout_s != 0
                 || command.flags & !account_flags::ALL != 0
         }
-        CommandKind::Transfer => command.flags & !transfer_flags::ALL != 0,
+        // Only what has an upper bound of its own can be asked for all of it.
+        CommandKind::Transfer => {
+            command.flags & !transfer_flags::ALL != 0
+                || command.amount == AMOUNT_ALL && command.flags & (ACTING | BALANCING) == 0
+        }
     };
     used || command.reserved || command.effective_ns > EFFECTIVE_NS_MAX
 }

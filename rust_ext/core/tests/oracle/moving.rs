@@ -128,8 +128,9 @@ impl Model {
     fn unresolvable(&self, event: &Event, members: &[(Key, Event)]) -> Vec<Refusal> {
         let command = &event.command;
         let mut no = Vec::new();
+        let done_ns = event.recorded_ns + members.len() as u64 - 1;
         for (_, each) in members {
-            if each.expires_ns != 0 && each.expires_ns <= event.recorded_ns {
+            if each.expires_ns != 0 && each.expires_ns <= done_ns {
                 no.push(Refusal::PendingTransferExpired);
             }
             no.extend(self.imports(command, each.debit, each.credit));

@@ -78,6 +78,7 @@ fn malformed_transfer(command: &Command) -> Vec<Refusal> {
     let balances = flags & (transfer_flags::BALANCING_DEBIT | transfer_flags::BALANCING_CREDIT) != 0;
     when((acting | flags & PENDING).count_ones() > 1, Refusal::FlagsAreMutuallyExclusive);
     when(acts && (closes || balances), Refusal::FlagsAreMutuallyExclusive);
+    when(command.amount == MAX && !acts && !balances, Refusal::ReservedFieldUsed);
     when(command.debit == MAX || command.debit == 0 && !acts, Refusal::DebitAccountMustNotBeZero);
     when(command.credit == MAX || command.credit == 0 && !acts, Refusal::CreditAccountMustNotBeZero);
     when(command.debit == command.credit && command.debit != 0, Refusal::AccountsMustDiffer);

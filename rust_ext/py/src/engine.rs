@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyledger_core::chain::{Head, Link};
 use pyledger_core::engine::NOW_NS_MAX;
-use pyledger_core::json::canonical_metadata;
-use pyledger_core::merkle::Hash;
 use pyledger_core::nouns::Counters;
 use pyledger_core::replay::Claimed;
-use pyledger_core::{Corrupt, Limits, Old, Request, journal, replay, show, tables, uuid};
+use pyledger_core::{Corrupt, Limits, Request, journal, replay, show, tables, uuid};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -22,6 +20,7 @@ use crate::checkpoint::Checkpoint;
 use crate::commands::{Commands, tenant as tenant_of};
 use crate::errors;
 use crate::gil::{released, released_for_bytes};
+use crate::reading::{self, checked_metadata, id, read_old};
 
 /// Any limit of an engine; its slots are numbers of 32 bits.
 const LIMIT_MAX: usize = 1_000_000_000;
@@ -44,24 +43,6 @@ pub struct Engine {
     shard: u16,
     head: Head,
     uncommitted: VecDeque<Uncommitted>,
-}
-
-fn hash(bytes: &[u8]) -> PyResult<Hash> {
-    bytes.try_into().map_err(|_| PyValueError::new_err("a hash has 32 bytes"))
-}
-
-fn id(text: &str) -> PyResult<u128> {
-    uuid::parse(text.as_bytes()).ok_or_else(|| PyValueError::new_err("an id is a UUID of 36 characters"))
-}
-
-/// Metadata that came back from the database must still be what was written.
-fn checked_metadata(metadata: Option<&str>) -> PyResult<&str> {
-    match metadata {
-        Some(text) if canonical_metadata(text).as_deref() != Some(text) => {
-            Err(errors::corrupt(Corrupt("metadata is not in its canonical form".to_owned())))
-        }
-        other => Ok(other.unwrap_or_default()),
-    }
 }
 
 #[pymethods]
@@ -220,7 +201,7 @@ impl Engine {
         if self.head != Head::GENESIS || !self.uncommitted.is_empty() {
             return Err(PyRuntimeError::new_err("only a new engine can be given a head"));
         }
-        let head = Head { seq, hash: hash(head_hash)?, last_ns };
+        let head = Head { seq, hash: reading::hash(head_hash)?, last_ns };
         self.core.restore_done(last_ns).map_err(errors::corrupt)?;
         self.head = head;
         Ok(())
@@ -254,8 +235,8 @@ impl Engine {
         }
         let mut claims = Vec::with_capacity(batches.len());
         for (seq, rows, first_ns, last_ns, root, hash) in batches {
-            let link = Link { seq, rows, first_ns, last_ns, root: self::hash(&root)? };
-            claims.push(Claimed { link, hash: self::hash(&hash)? });
+            let link = Link { seq, rows, first_ns, last_ns, root: reading::hash(&root)? };
+            claims.push(Claimed { link, hash: reading::hash(&hash)? });
         }
         let Engine { core, shard, head, .. } = self;
         let replayed =
@@ -300,7 +281,7 @@ impl Engine {
         metadata: Option<&str>,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let metadata = checked_metadata(metadata)?;
-        let account = self.core.account(tenant_of(tenant)?, self::id(id)?);
+        let account = self.core.account(tenant_of(tenant)?, reading::id(id)?);
         Ok(account.map(|account| {
             let mut out = Vec::new();
             show::account(account, reference.unwrap_or_default(), metadata, &mut out);
@@ -374,19 +355,6 @@ impl Engine {
     fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.core.digest()))
     }
-}
-
-/// The rows that were asked for, of this shard.
-fn read_old(records: &[PyBackedBytes], shard: u16) -> Result<Old, Corrupt> {
-    let mut old = Old { rows: Vec::with_capacity(records.len()), text: Vec::new() };
-    for record in records {
-        let stored = journal::decode_record(record, &mut old.text)?;
-        if stored.shard != shard {
-            return Err(Corrupt(format!("a row belongs to shard {}", stored.shard)));
-        }
-        old.rows.push(stored.row);
-    }
-    Ok(old)
 }
 
 /// Takes what an open checkpoint holds; it is done or failed only once.

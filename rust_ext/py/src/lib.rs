@@ -8,6 +8,7 @@ mod commands;
 mod engine;
 mod errors;
 mod gil;
+mod reading;
 mod tables;
 
 use pyo3::prelude::*;

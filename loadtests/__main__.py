@@ -110,7 +110,8 @@ def main() -> int:
     base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
     scratch = None
     try:
-        slo, prices, wanted = config.slo(), config.prices(), plans(asked, config.profiles())
+        slo = config.slo().for_gate() if asked.gate else config.slo()
+        prices, wanted = config.prices(), plans(asked, config.profiles())
         base.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="pyledger-load-", dir=base))
         # PostgreSQL does not run as root, and its user must get to its data.

@@ -51,7 +51,7 @@ def at_most(run: str, name: str, value: float | None, bound: float, unit: str = 
 
 
 def latency(plan: Plan, seen: Seen, slo: Slo) -> list[Gate]:
-    """95th and 99th percentile of authorizations, from when they were due."""
+    """Percentiles of authorizations, from when they were due."""
     bound = slo.bound_for(plan.requests_per_s)
     counts = seen.judged_authorizations
     rate = f"at {plan.requests_per_s:,.0f} requests/s"
@@ -64,7 +64,7 @@ def latency(plan: Plan, seen: Seen, slo: Slo) -> list[Gate]:
         return [Gate(plan.profile, "authorization p99", shown, f"<= {bound.p99_ms:g} ms", None, why)]
     return [
         at_most(plan.profile, f"authorization p{share:g} {rate}", percentile(counts, share), limit, " ms")
-        for share, limit in ((95.0, bound.p95_ms), (99.0, bound.p99_ms))
+        for share, limit in bound.percentiles().items()
     ]
 
 

@@ -20,8 +20,8 @@ def broken(stats: RequestStats, slo: Slo, requests_per_s: float) -> list[str]:
     entries = [entry for (name, _), entry in stats.entries.items() if name.startswith(AUTHORIZE)]
     for entry in entries if bound is not None else []:
         assert bound is not None
-        for share, limit_ms in ((0.95, bound.p95_ms), (0.99, bound.p99_ms)):
-            measured_ms = entry.get_response_time_percentile(share)
+        for share, limit_ms in bound.percentiles().items():
+            measured_ms = entry.get_response_time_percentile(share / 100.0)
             if measured_ms > limit_ms:
-                found.append(f"authorization p{share * 100:.0f}: {measured_ms} ms, at most {limit_ms:g} ms")
+                found.append(f"authorization p{share:g}: {measured_ms} ms, at most {limit_ms:g} ms")
     return found

@@ -7,9 +7,11 @@ rarely), and what cannot be seen from here is None, never 0.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from bisect import bisect_left
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -46,6 +48,18 @@ class Point(Struct, frozen=True):
     wall_s: float
     server_s: float | None
     postgres_s: float | None
+    machine_s: float | None
+    """Of all processes on this machine."""
+
+
+def machine_cpu_s() -> float | None:
+    """CPU seconds that all processes of this machine have used; None where the kernel does not say."""
+    try:
+        fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    return sum(int(field) for field in (*fields[:3], *fields[5:8])) / os.sysconf("SC_CLK_TCK")
 
 
 async def counters(database: Any) -> Counters:
@@ -85,7 +99,7 @@ class Watch:
             # A server elsewhere says by itself what it used.
             server_s = cpu_s(process.pid) if process is not None else self._metrics_cpu_s
             postgres_s = tree_cpu_s(postgres) if postgres is not None else None
-            self.points.append(Point(time.time(), server_s, postgres_s))
+            self.points.append(Point(time.time(), server_s, postgres_s, machine_cpu_s()))
             await asyncio.sleep(CPU_INTERVAL_S)
 
     async def _watch_queue(self) -> None:
@@ -108,6 +122,14 @@ class Watch:
         pairs = [(self._at(from_s, which), self._at(to_s, which)) for which in ("server_s", "postgres_s")]
         found = [end - start for start, end in pairs if start is not None and end is not None]
         return (found[0], found[1]) if len(found) == len(pairs) else None
+
+    def others_cores(self, from_s: float, to_s: float, generator_s: float) -> float | None:
+        """Cores that were busy with neither server, PostgreSQL nor generator; None if that cannot be seen."""
+        ours, process = self.cpu_between(from_s, to_s), self._service.process
+        start, end = self._at(from_s, "machine_s"), self._at(to_s, "machine_s")
+        if ours is None or start is None or end is None or process is None:
+            return None
+        return max(0.0, end - start - sum(ours) - generator_s) / (to_s - from_s)
 
     def _at(self, wall_s: float, which: str) -> float | None:
         """CPU seconds at a moment, on a straight line between the samples around it."""

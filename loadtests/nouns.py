@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 SOURCES: Final = 8
 """Users of each class, always: a user is a source of arrivals, and the shape varies the rate of each."""
@@ -128,8 +129,13 @@ class AuthorizationBound(Strict, frozen=True):
     """Latency bounds up to an offered rate."""
 
     requests_per_s: float
+    p50_ms: float
     p95_ms: float
     p99_ms: float
+
+    def percentiles(self) -> dict[float, float]:
+        """The bound in ms of each percentile."""
+        return {50.0: self.p50_ms, 95.0: self.p95_ms, 99.0: self.p99_ms}
 
 
 class RateBounds(Strict, frozen=True):
@@ -155,9 +161,17 @@ class CostBounds(Strict, frozen=True):
     ratio_max: float
 
 
+class GateMargins(Strict, frozen=True):
+    """How much `--gate` allows beyond the bounds."""
+
+    p50_times: float
+    tail_times: float
+
+
 class Slo(Strict, frozen=True):
     """slo.toml."""
 
+    gate: GateMargins
     authorization: list[AuthorizationBound]
     rates: RateBounds
     books: BookBounds
@@ -166,6 +180,14 @@ class Slo(Strict, frozen=True):
     def bound_for(self, requests_per_s: float) -> AuthorizationBound | None:
         """The latency bounds that apply at an offered rate, with some room for a rate that was rounded."""
         return next((each for each in self.authorization if each.requests_per_s * 1.01 >= requests_per_s), None)
+
+    def for_gate(self) -> Slo:
+        """The bounds with the margins of `--gate`."""
+        return replace(self, authorization=[
+            replace(each, p50_ms=each.p50_ms * self.gate.p50_times, p95_ms=each.p95_ms * self.gate.tail_times,
+                    p99_ms=each.p99_ms * self.gate.tail_times)
+            for each in self.authorization
+        ])  # fmt: skip
 
 
 class ComputePrices(Strict, frozen=True):

@@ -76,7 +76,7 @@ def _gates(gates: list[dict[str, Any]]) -> str:
 def _runs(runs: list[dict[str, Any]]) -> str:
     heads = ("run", "requests/s offered", "transactions/s offered", "requests", "transactions", "accepted", "declined",
              "retries", "errors", "customers", "rows before", "of the volume's books", "generator of a core",
-             "generator late p99 ms", "knee, requests/s")  # fmt: skip
+             "generator late p99 ms", "cores busy otherwise", "knee, requests/s")  # fmt: skip
 
     def row(run: dict[str, Any]) -> Iterable[str]:
         plan, seen = run["plan"], run["seen"]
@@ -88,6 +88,7 @@ def _runs(runs: list[dict[str, Any]]) -> str:
         yield f"{plan['preload_share']:.3%}"
         yield f"{seen['generator_cpu_share']:.0%}"
         yield _number(seen["generator_late_ms"].get("99"))
+        yield _number(run["others_cores"])
         yield _number((run["knee"] or {}).get("requests_per_s"))
 
     return _table(heads, (row(run) for run in runs))

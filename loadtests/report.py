@@ -28,6 +28,9 @@ ROOT: Final = Path(__file__).parent.parent
 GENERATOR_SHARE_MAX: Final = 0.8
 """Of a core. Above it the generator itself is late, and adds its own lateness to every latency."""
 
+OTHERS_CORES_MAX: Final = 0.2
+"""Above it a run shares its cores with something that a quiet machine would not have."""
+
 
 def cost_of(runs: Iterable[Run], volume: str) -> Cost | None:
     """The cost at a scale, if it was measured."""
@@ -66,6 +69,10 @@ def run_lines(run: Run) -> Iterator[str]:
            f" {late.get('99')}")  # fmt: skip
     if seen.cpu_share > GENERATOR_SHARE_MAX:
         yield f"  [yellow]the generator used {seen.cpu_share:.0%} of a core: its own lateness is in the latencies[/]"
+    if run.others_cores is not None and run.others_cores > OTHERS_CORES_MAX:
+        yield f"  [yellow]{run.others_cores:.1f} cores were busy with something else: provisional figures[/]"
+    if plan.past_the_knee and run.knee is None:
+        yield "  knee: below the first stair"
     if run.knee is not None:
         yield f"  knee: {run.knee['requests_per_s']:,.0f} requests/s with p99 {run.knee['p99_ms']} ms"
     if run.cost is not None and plan.volume:

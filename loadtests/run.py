@@ -61,6 +61,8 @@ class Run(msgspec.Struct):
     cost: cost.Cost | None
     knee: dict[str, float] | None
     proof: dict[str, int]
+    others_cores: float | None
+    """Cores of this machine that were busy with something else meanwhile."""
 
 
 class Runner:
@@ -105,6 +107,7 @@ class Runner:
             plan, seen, gates.judge(plan, seen, found, deepest, self._slo), queue, usage,
             None if usage is None else cost.price(usage, self._prices),
             gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof,
+            watch.others_cores(first_s, first_s + plan.seconds, seen.cpu_cores * plan.seconds),
         )  # fmt: skip
 
     def _open(self, plan: Plan) -> Books:
@@ -208,6 +211,7 @@ def document(run: Run) -> dict[str, Any]:
     return {
         "plan": msgspec.to_builtins(run.plan), "seen": run.seen.document(), "queue": run.queue,
         "gates": msgspec.to_builtins(run.gates), "knee": run.knee, "proof": run.proof,
+        "others_cores": run.others_cores,
         "usage": msgspec.to_builtins(run.usage),
         "cost": None if run.cost is None else {
             **msgspec.to_builtins(run.cost), "running_usd": run.cost.running_usd,

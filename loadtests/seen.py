@@ -53,6 +53,9 @@ class Seen:
         self.rows_by_second: Counter[int] = Counter()
         self.totals: Counter[str] = Counter()
         self.cpu_share = 0.0
+        """Of a core, of the busiest process."""
+        self.cpu_cores = 0.0
+        """Of all processes together."""
         self.processes = 0
         self.began_wall_s = 0.0
         for document in documents:
@@ -66,6 +69,7 @@ class Seen:
     def _add(self, document: dict[str, Any]) -> None:
         self.processes += 1
         self.began_wall_s = max(self.began_wall_s, document["began_wall_s"])
+        self.cpu_cores += document["cpu_s"] / document["elapsed_s"]
         self.cpu_share = max(self.cpu_share, document["cpu_s"] / document["elapsed_s"])
         for name, seconds in document["by_second"].items():
             mine = self.by_second.setdefault(name, {})

@@ -123,6 +123,7 @@ GOOD = [0.004] * 400
 BROKEN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("authorization p99 at 500 requests/s", {"latencies": [0.004] * 390 + [0.030] * 10}, {}),
     ("authorization p95 at 500 requests/s", {"latencies": [0.004] * 370 + [0.012] * 30}, {}),
+    ("authorization p50 at 500 requests/s", {"latencies": [0.004] * 150 + [0.008] * 250}, {}),
     ("errors, share of requests", {"errors": {"authorize: 503 queue_full": 1}}, {}),
     ("errors, share of requests", {"never_sent": 1}, {}),
     ("answered within the run, share of what was due", {"latencies": [0.004] * 390 + [9.0] * 10}, {}),
@@ -146,6 +147,13 @@ def test_each_bound_can_be_broken_and_says_so_in_one_line(
     line = found[name].line()
     assert line.startswith(f"FAILED: steady: {name}: ")
     assert "\n" not in line
+
+
+def test_the_gate_allows_more_than_the_bounds_but_not_anything() -> None:
+    plain, gate = SLO.bound_for(500.0), SLO.for_gate().bound_for(500.0)
+    assert plain is not None and gate is not None
+    assert plain.p50_ms < gate.p50_ms < plain.p50_ms + 5.0, "a commit that takes 5 ms longer must be found"
+    assert plain.p99_ms < gate.p99_ms
 
 
 def test_what_was_not_measured_is_not_kept() -> None:
@@ -221,7 +229,7 @@ def test_the_page_stands_alone_and_escapes() -> None:
     found_seen = seen.Seen(STEADY, [recorded(GOOD, errors={"<script>": 1})])
     gate = gates.Gate("steady", "<b>", "1", "2", False, "<script>")
     price = cost.price(USAGE, PRICES)
-    finished = run.Run(STEADY, found_seen, [gate], [(1.0, 2.0)], USAGE, price, None, {})
+    finished = run.Run(STEADY, found_seen, [gate], [(1.0, 2.0)], USAGE, price, None, {}, 0.5)
     found = report.document([finished], SLO, PRICES, {}, seed="1", gate=False)
     html = page.render(json.loads(json.dumps(found)))
     assert "<script" not in html

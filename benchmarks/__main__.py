@@ -1,6 +1,7 @@
 """`python -m benchmarks`: run, show the table, write the JSON and the page.
 
-Exit codes: 0 measured (whether targets were reached or not), 1 a proof failed, 2 cannot be run.
+Exit codes: 0 measured (whether targets were reached or not), 1 a proof failed, 2 cannot be run, 3 ended early
+(what was measured until then is written).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +29,14 @@ RESULTS: Final = ROOT / "benchmarks" / "results"
 
 EXIT_PROOF_FAILED: Final = 1
 EXIT_REFUSED: Final = 2
+EXIT_UNFINISHED: Final = 3
+
+WIDTH: Final = 200
+"""Columns of the tables where nobody looks at a terminal."""
+
+
+class CannotMean(ValueError):
+    """The command line asks for what cannot be; `str()` is one line."""
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +64,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def asked_of(options: argparse.Namespace, scratch: Path) -> Asked:
-    """What the command line asks for. Raises `ValueError` with one line for the user."""
+    """What the command line asks for. Raises `CannotMean`."""
     size = FULL if options.full else SMOKE if options.smoke else QUICK
     parts = PARTS if options.full else QUICK_PARTS
     if options.only:
@@ -62,18 +72,20 @@ def asked_of(options: argparse.Namespace, scratch: Path) -> Asked:
         names = {part.lower(): part for part in PARTS}
         unknown = [part for part in wanted if part.lower() not in names]
         if unknown:
-            raise ValueError(f"--only: {', '.join(unknown)} is none of {', '.join(PARTS)}")
+            raise CannotMean(f"--only: {', '.join(unknown)} is none of {', '.join(PARTS)}")
         parts = tuple(names[part.lower()] for part in wanted)
     if options.url and not options.database:
-        raise ValueError("--url needs --database: the proof reads what PostgreSQL stores")
+        raise CannotMean("--url needs --database: the proof reads what PostgreSQL stores")
     if options.tigerbeetle and not options.tigerbeetle.is_file():
-        raise ValueError(f"--tigerbeetle: {options.tigerbeetle} is not a file")
+        raise CannotMean(f"--tigerbeetle: {options.tigerbeetle} is not a file")
     tigerbeetle = options.tigerbeetle.absolute() if options.tigerbeetle else None
     return Asked(size, parts, scratch, options.url.rstrip("/"), options.key, options.database, tigerbeetle)
 
 
-async def run(asked: Asked, console: Console) -> Session:
-    """Run with a bar for what is under way and a line for what is done."""
+async def run(asked: Asked, console: Console) -> tuple[Session, str]:
+    """Run with a bar for what is under way and a line for what is done.
+
+    Returns what was measured, and what ended it too early, if something did. Raises `ProofFailed`."""
     bar = Progress(
         TextColumn("{task.fields[part]:<16}"),
         BarColumn(bar_width=30),
@@ -98,16 +110,25 @@ async def run(asked: Asked, console: Console) -> Session:
             f"   p99 {report.number(measured.latency_ms.get('99')):>9} ms   {measured.title}"
         )
 
-    session = Session(asked, show, done)
-    with bar:
-        await session.run()
-    return session
+    session, running = Session(asked, show, done), asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
+    try:
+        with bar:
+            await session.run()
+    except ProofFailed:
+        raise
+    except (Exception, asyncio.CancelledError) as error:
+        # What was measured before was proven, and may have taken an hour.
+        console.print_exception()
+        return session, f"{type(error).__name__}: {error}"
+    return session, ""
 
 
 def main() -> int:
     """Run; the exit code."""
     options = parse()
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     base = options.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
     base.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix="pyledger-bench-", dir=base))
@@ -115,8 +136,9 @@ def main() -> int:
     scratch.chmod(0o711)
     name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     try:
-        session = asyncio.run(run(asked_of(options, scratch), console))
-    except ValueError as error:
+        asked = asked_of(options, scratch)
+        session, unfinished = asyncio.run(run(asked, console))
+    except CannotMean as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return EXIT_REFUSED
     except ProofFailed as failed:
@@ -128,12 +150,17 @@ def main() -> int:
         return EXIT_PROOF_FAILED
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if unfinished:
+        session.about["unfinished"] = unfinished
+    publish(session, name, options.keep, console)
+    return EXIT_UNFINISHED if unfinished else 0
+
+
+def publish(session: Session, name: str, keep: str | None, console: Console) -> None:
+    """Write the documents, show the tables."""
     found = report.document(session.about, session.figures, session.lines, session.more)
-    for path in (
-        OUT / f"{name}.json",
-        OUT / "latest.json",
-        *([RESULTS / f"{options.keep}.json"] if options.keep else []),
-    ):
+    kept = [RESULTS / f"{keep}.json"] if keep else []
+    for path in (OUT / f"{name}.json", OUT / "latest.json", *kept):
         report.write(path, found)
     for path in (OUT / f"{name}.html", OUT / "latest.html"):
         path.write_text(page.render(found), "utf-8")
@@ -141,7 +168,6 @@ def main() -> int:
     for line in report.error_lines(session.lines):
         console.print(f"[yellow]{line}[/]")
     console.print(f"{OUT / name}.json and .html")
-    return 0
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def render(found: dict[str, Any]) -> str:
         f"<p>{escape(found['size'])} size, {escape(found['began_at'])}, commit {escape(found['commit'][:12])}{changed};"
         f" {escape(where)}; PostgreSQL {escape(found.get('postgresql', {}).get('server_version', '?'))},"
         f" fsync {escape(found.get('postgresql', {}).get('fsync', '?'))}</p>",
+        f"<p class=bad>Ended early: {escape(found['unfinished'])}</p>" if "unfinished" in found else "",
         "<h2>Targets</h2>",
         _targets(found["targets"]),
         "<h2>Cases</h2>",

@@ -54,9 +54,9 @@ async def prove(
     tenant = await database.fetchval(QUERIES["tenant_of_ledger"], claim.ledger, claim.setup_mark_ns)
     if tenant is None:
         raise ProofFailed(claim.case, ["the ledger that the run opened is not in the journal"])
+    await database.execute(QUERIES["prepare_proof"])
     await _wait_for_expiries(database, tenant, claim)
     tell("proof: balances over HTTP")
-    await database.execute(QUERIES["prepare_proof"])
     await database.copy_records_to_table(
         "served", records=served_balances(caller, envelope, claim.ledger), columns=("account", *_COUNTERS)
     )

@@ -61,6 +61,8 @@ CREATE TEMP TABLE IF NOT EXISTS served (
     credits_pending numeric NOT NULL,
     credits_posted numeric NOT NULL);
 TRUNCATE acknowledged, served;
+-- Everything here reads in bulk; a planner without fresh statistics may think otherwise.
+SET enable_nestloop = off;
 SET work_mem = '256MB';
 
 -- name: analyze_proof

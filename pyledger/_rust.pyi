@@ -5,8 +5,7 @@ seconds; ids are canonical lower-case UUID strings; a `tenant` is 1 to 214748364
 Malformed bytes of a client raise `Malformed`; malformed bytes of the database raise `Corrupt`. An
 argument outside its documented range raises `ValueError`, a call out of order `RuntimeError`.
 
-An `Engine` belongs to one thread. The GIL is released while a batch of more than `gil_rows_min` rows
-(or its bytes) is decoded, applied, encoded, hashed or replayed.
+An `Engine` belongs to one thread. The GIL is released above `gil_rows_min` rows or their bytes.
 """
 
 from typing import Final, Literal, final
@@ -30,6 +29,7 @@ __all__ = [
     "decode_transfer",
     "decode_transfers",
     "decode_transfers_binary",
+    "json_depth",
 ]
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -115,14 +115,17 @@ def decode_resolution(
     Fields: id, amount, group (post and void), reference, metadata, effective_at. Either `id` or `key`.
     """
 
+def json_depth(body: bytes) -> int:
+    """Levels of objects and arrays within each other; of bytes that are not JSON some number."""
+
 @final
 class Reply:
     """The answer to one request, final once the batch it rode in is committed. Immutable."""
 
     @property
     def body(self) -> bytes:
-        """JSON: the recorded row, `{"results": [...], "accepted": n, "declined": n, "refused": n}` of a
-        batch, or a problem (RFC 9457, without "status"); or the result records of a binary batch."""
+        """JSON: the row, a batch's `{"results": [...], "accepted": n, "declined": n, "refused": n}`, or a
+        problem (RFC 9457, without "status"); or the result records of a binary batch."""
     @property
     def outcome(
         self,
@@ -279,15 +282,13 @@ class Engine:
     def checkpoint_done(self, checkpoint: Checkpoint) -> None:
         """It is durable. The next one only contains what changed after it."""
     def checkpoint_failed(self, checkpoint: Checkpoint) -> None:
-        """It was not stored: the next one contains its changes again. Raises `RuntimeError` while a batch is
-        uncommitted."""
+        """It was not stored: the next one contains its changes again. `RuntimeError` as above."""
     def account_json(self, tenant: int, id: str, reference: str | None, metadata: str | None) -> bytes | None:
         """An account with its balances now, with the texts of its journal row; None if there is none."""
     def ledger_json(self, tenant: int, number: int, metadata: str | None) -> bytes | None:
         """A ledger, with the metadata of its journal row; None if there is none."""
     def account_ids(self, tenant: int, ledger: int | None, after: str | None, limit: int) -> list[str]:
-        """Ids of at most `limit` accounts in order of creation, after `after`. May scan and return fewer
-        only at the end. Raises `ValueError` if `after` is no account of the tenant."""
+        """Ids of at most `limit` accounts in order of creation, after `after`, or `ValueError` if that is none."""
     def ledger_numbers(self, tenant: int, after: int | None, limit: int) -> list[int]:
         """Numbers of at most `limit` ledgers in order of number, after `after`."""
     def row_json(self, record: bytes) -> bytes:

@@ -99,7 +99,12 @@ class Settings:
     header_timeout_ms: int = _setting(10_000, "time for a request's head to arrive", low=100, high=600_000)
     connections_max: int = _setting(4_096, "connections open at once", low=1, high=65_536)
     page_rows_max: int = _setting(1_000, "rows of one page of a list", low=1, high=1_000)
-    json_depth_max: int = _setting(16, "nesting of a JSON body", low=8, high=64)
+    batch_rows_max: int = _setting(
+        8_190, "commands of one batch; the engine's own bound is the default", low=1, high=8_190
+    )
+    json_depth_max: int = _setting(
+        11, "nesting of a JSON body; a batch whose metadata is deepest has 11", low=4, high=11
+    )
     scan_rows_max: int = _setting(
         50_000, "journal rows that one page of history looks at; the page may be short", low=1_000, high=1_000_000
     )

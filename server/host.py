@@ -27,6 +27,8 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 
+from pyledger.settings import is_loopback
+
 if TYPE_CHECKING:
     from pyledger.server.router import Application
     from pyledger.settings import Settings
@@ -64,6 +66,9 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
     except OSError as error:
         raise CannotServe(f"cannot listen on {host}: {error.strerror or error}") from error
+    if is_loopback(host) and not is_loopback(str(address[0])):
+        bound.close()
+        raise CannotServe(f"{host} is {address[0]} here, which others can reach: name the address itself")
     try:
         # Without SO_REUSEPORT: a second server on this port is an error, not a partner.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

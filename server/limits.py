@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from granian._granian import RSGIProtocolClosed
 
+from pyledger._rust import LIMITS, Commands, decode_transfers_binary, json_depth
 from pyledger.server.problems import ClientGone, Refused
 from pyledger.server.replies import CLOSE, RETRY_AFTER
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
     from pyledger.server.rsgi import Cancellable, HeaderMap, HTTPProtocol
 
-T = TypeVar("T")
+BATCH_ROWS_MAX: Final = LIMITS["batch_rows_max"]
+"""Commands that the decoder takes in one batch."""
+
+JSON_DEPTH_MAX: Final = 3 + LIMITS["metadata_depth_max"]
+"""Levels that the decoder takes: the body, its list, a command, and metadata at its deepest."""
 
 BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
 """Memory of all batch bodies being read or decoded at once: sixteen of the largest by default. Single
@@ -110,9 +115,19 @@ class BodyClock:
 class Bodies:
     """Reads bodies within their bounds."""
 
-    def __init__(self, *, single_bytes_max: int, batch_bytes_max: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        single_bytes_max: int,
+        batch_bytes_max: int,
+        timeout_s: float,
+        batch_rows_max: int = BATCH_ROWS_MAX,
+        json_depth_max: int = JSON_DEPTH_MAX,
+    ) -> None:
         self._single_bytes_max = single_bytes_max
         self._batch_bytes_max = batch_bytes_max
+        self._batch_rows_max = batch_rows_max
+        self._json_depth_max = json_depth_max
         self._bytes_max = max(BODIES_BYTES_MAX, 2 * batch_bytes_max)
         self._bytes_held = 0
         self.clock = BodyClock(timeout_s)
@@ -128,20 +143,33 @@ class Bodies:
         if length is not None and len(length) <= 9 and int(length) <= self._single_bytes_max:
             # The parser below us reads exactly Content-Length bytes: nothing is left to count.
             try:
-                return await self.clock.read(proto)
+                body = await self.clock.read(proto)
             except RSGIProtocolClosed as error:
                 raise ClientGone from error
-        return await self._read_counted(headers, proto, self._single_bytes_max, share=False)
+        else:
+            body = await self._read_counted(headers, proto, self._single_bytes_max, share=False)
+        self._check_depth(body)
+        return body
+
+    def _check_depth(self, body: bytes) -> None:
+        """The decoder takes nothing deeper than JSON_DEPTH_MAX; only a lower setting needs a look before."""
+        depth_max = self._json_depth_max
+        if depth_max < JSON_DEPTH_MAX and json_depth(body) > depth_max:
+            raise Refused("json_too_deep", f"The body nests deeper than {depth_max} levels.", json_depth_max=depth_max)
 
     async def decode_batch(
-        self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes, int], T], tenant: int
-    ) -> T:
+        self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes, int], Commands], tenant: int
+    ) -> Commands:
         """Read the body of a batch and decode it, large ones in a thread. Raises what `decode` raises."""
         body = await self._read_counted(headers, proto, self._batch_bytes_max, share=True)
         try:
-            if len(body) < OFFLOAD_BYTES_MIN:
-                return decode(body, tenant)
-            return await asyncio.to_thread(decode, body, tenant)
+            if decode is not decode_transfers_binary:
+                self._check_depth(body)
+            small = len(body) < OFFLOAD_BYTES_MIN
+            commands = decode(body, tenant) if small else await asyncio.to_thread(decode, body, tenant)
+            if commands.rows > self._batch_rows_max:
+                raise Refused("batch_too_large", f"A batch has at most {self._batch_rows_max} commands here.")
+            return commands
         finally:
             self._bytes_held -= len(body)
 

@@ -96,6 +96,8 @@ class Process:
             single_bytes_max=settings.single_body_bytes_max,
             batch_bytes_max=settings.body_bytes_max,
             timeout_s=settings.body_timeout_ms / 1_000,
+            batch_rows_max=settings.batch_rows_max,
+            json_depth_max=settings.json_depth_max,
         )
         self.answers = Answers(settings.answer_timeout_ms / 1_000)
         self.metrics = Metrics(pyledger.__version__)

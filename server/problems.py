@@ -50,6 +50,7 @@ _HTTP: Final = (
     ("parameter_invalid", 400, "A query parameter has a value that it must not have."),
     ("parameter_unknown", 400, "There is no such query parameter here."),
     ("cursor_invalid", 400, "The cursor was not handed out by this list with these filters."),
+    ("json_too_deep", 400, "The body nests deeper than this server reads."),
     ("key_missing", 401, "Send an API key: Authorization: Bearer pk_..."),
     ("key_invalid", 401, "The API key is unknown, revoked or expired."),
     ("scope_missing", 403, "The API key does not have the scope that this operation needs."),

@@ -5,6 +5,7 @@
 //! flags that exclude each other) is left to the engine, so that both forms of a transfer get the same
 //! refusal. `null` is the same as leaving a field out.
 
+pub mod depth;
 mod fields;
 pub mod metadata;
 pub mod reader;

@@ -128,3 +128,9 @@ pub fn decode_resolution(
     };
     decoded(py, body.len(), Form::Single, || json::resolution(body, tenant, action, target, key))
 }
+
+/// How deep a body nests.
+#[pyfunction]
+pub fn json_depth(py: Python<'_>, body: &[u8]) -> usize {
+    released_for_bytes(py, body.len(), || json::depth::of(body))
+}

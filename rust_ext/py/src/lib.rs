@@ -24,7 +24,7 @@ mod _rust {
     #[pymodule_export]
     use super::commands::{
         Commands, decode_account, decode_accounts, decode_ledger, decode_resolution, decode_transfer,
-        decode_transfers, decode_transfers_binary,
+        decode_transfers, decode_transfers_binary, json_depth,
     };
     #[pymodule_export]
     use super::engine::Engine;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from pyledger.embedded import EmbeddedError, EmbeddedPostgres, nouns, owner, processes
 from pyledger.embedded.binaries import Binaries, find_binaries, reachable
+from pyledger.embedded.cluster import Cluster
 from pyledger.embedded.nouns import Account, Place
 from pyledger.settings import Settings
 from tests.support.clusters import start_cluster
@@ -65,6 +67,42 @@ async def test_postgresql_is_started_again_when_it_dies(settings: Settings) -> N
                 await asyncio.sleep(0.05)
             async with connected(database.server_dsn) as connection:
                 assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_restart_that_fails_is_tried_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = EmbeddedPostgres(settings)
+    async with service as database:
+        real, tries = Cluster.start, []
+
+        async def dies_once_more(cluster: Cluster) -> None:
+            tries.append(1)
+            if len(tries) == 1:
+                asyncio.get_running_loop().call_later(0.05, lambda: cluster.process and cluster.process.kill())
+            await real(cluster)
+
+        monkeypatch.setattr(Cluster, "start", dies_once_more)
+        postmaster = processes.postmaster_id(place_of(settings).cluster_dir)
+        assert postmaster is not None
+        os.kill(postmaster, signal.SIGKILL)
+        deadline = time.monotonic() + DEATH_TIMEOUT_S
+        while service.restarts == 0:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert len(tries) >= 2
+        async with connected(database.server_dsn) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+
+
+async def test_a_full_disk_keeps_no_older_log_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("pyledger.embedded.cluster.LOG_BYTES_MAX", 10)
+    monkeypatch.setattr("pyledger.embedded.cluster.shutil.copyfile", full)
+    place = Place(tmp_path, 18)
+    place.log_file.write_bytes(bytes(11))
+    Cluster(place, Binaries(tmp_path, "18.4"), None).trim_log()
+    assert place.log_file.stat().st_size == 0
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing_running(settings: Settings) -> None:

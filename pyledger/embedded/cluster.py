@@ -8,6 +8,7 @@ what we took; and it is always stopped by a signal that lets it finish.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -117,7 +118,9 @@ class Cluster:
         """Keep the log bounded while PostgreSQL has it open; it appends, so it goes on at the new end."""
         path = self.place.log_file
         if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
-            shutil.copyfile(path, path.with_suffix(".log.1"))
+            # A full disk keeps no older log; it must not keep PostgreSQL from being watched and started.
+            with contextlib.suppress(OSError):
+                shutil.copyfile(path, path.with_suffix(".log.1"))
             os.truncate(path, 0)
 
     def _open_log(self) -> IO[bytes]:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -130,25 +131,28 @@ class EmbeddedPostgres:
 
     async def _watch(self, cluster: Cluster) -> None:
         """Start PostgreSQL again whenever it has died. Meanwhile the writer says 503 and reconnects."""
-        looks, backoff_s = 0, RESTART_BACKOFF_FIRST_S
+        looks, backoff_s, down = 0, RESTART_BACKOFF_FIRST_S, False
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
             looks += 1
             if looks % LOG_LOOKS == 0:
                 cluster.trim_log()
-            if not cluster.has_died():
+            # One that failed to start leaves no process behind: `down` is what remembers it.
+            down = down or cluster.has_died()
+            if not down:
                 continue
             log.error("PostgreSQL died; starting it again")
             try:
                 await cluster.stop()
                 await processes.stop_orphans(cluster.directory)
                 await cluster.start()
-            except (EmbeddedError, OSError) as error:
+            except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
                 log.error("PostgreSQL does not start, trying again: %s", error)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, RESTART_BACKOFF_MAX_S)
             else:
                 self.restarts += 1
+                down = False
                 backoff_s = RESTART_BACKOFF_FIRST_S
 
     async def _close(self) -> None:

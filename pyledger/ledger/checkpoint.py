@@ -22,6 +22,7 @@ from pyledger.ledger.nouns import (
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
     Stats,
+    Unavailable,
     first_line,
 )
 from pyledger.ledger.writer import Writer
@@ -119,6 +120,8 @@ class Checkpointer:
             if (due or rows >= self._rows) and not self._stopping.is_set():
                 try:
                     await self.take()
+                except Unavailable as error:
+                    log.warning("no checkpoint: %s", first_line(error))
                 except Exception:
                     # The writer does not need it; a restart would, so it must not go unseen.
                     log.exception("a checkpoint failed in a way that nobody has foreseen")
@@ -129,8 +132,10 @@ class Checkpointer:
         taken, counts = await self._writer.between(_collect)
         try:
             await store(self._url, self._shard, self._stats.epoch, taken, counts)
-        except (*CONNECTION_ERRORS, LedgerError) as error:
-            log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error))
+        except Exception as error:
+            # Whatever it was: the engine must hear of it, or the next one would lack what this one took.
+            foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError))
+            log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error), exc_info=not foreseen)
             self._last_s = time.monotonic()
             await self._writer.between(lambda engine: engine.checkpoint_failed(taken))
             return False

@@ -57,7 +57,7 @@ class Committer:
         self._monotonic_s = monotonic_s
         self._signed_s = monotonic_s()
         self._abandoned = asyncio.Event()
-        self._failures = 0
+        self._failures = self._resumed = 0
         self._duplicate = False
 
     def abandon(self) -> None:
@@ -90,7 +90,7 @@ class Committer:
         except _Unknown as unknown:
             landed = await self._resume(in_flight, unknown.__cause__ or unknown)
         if landed:
-            self._failures, self._duplicate = 0, False
+            self._failures, self._resumed, self._duplicate = 0, 0, False
         if landed and in_flight:
             self.acknowledged = in_flight
             self._signed_s = self._monotonic_s()
@@ -174,6 +174,15 @@ class Committer:
                 raise Halted(f"the database is at epoch {seen.epoch}, ours is {self.epoch}: history was lost")
         return seen
 
+    async def check_owner(self) -> None:
+        """Raise `Fenced` if somebody took over meanwhile; nothing if PostgreSQL does not tell.
+
+        By a new session: whoever took over has ended ours."""
+        self.session.terminate()
+        with contextlib.suppress(*CONNECTION_ERRORS, StartupRefused):
+            self.session = await self._open_session()
+            self._check_standing(await self.session.head())
+
     async def upkeep(self, from_ns: int) -> None:
         """Make the partitions from `from_ns` on, so that an append never misses one."""
         self.partitions_end_ns = await self.session.make_partitions(from_ns, 1 + PARTITIONS_AHEAD_WEEKS)
@@ -185,7 +194,9 @@ class Committer:
         self._stats.state, self._stats.reason = State.RECONNECTING, first_line(error)
         self.session.terminate()
         head = await self._reconnect_and_fence()
+        self._resumed += 1
         self.epoch, self._stats.epoch = head.epoch, head.epoch
+        self.partitions_end_ns = 0  # a failover, or whoever it was, may have lost one: look again
         self._stats.fences += 1
         self._signed_s = self._monotonic_s()
         landed = rules.fate(head.position, self.acknowledged, in_flight)
@@ -200,7 +211,8 @@ class Committer:
         return landed is Fate.LANDED
 
     async def _reconnect_and_fence(self) -> Head:
-        for attempt in itertools.count():
+        # What comes back but fails again and again, as on a full disk, is not tried without a pause.
+        for attempt in itertools.count(self._resumed):
             await self._pause(rules.backoff_s(attempt))
             try:
                 self.session = await self._open_session()

@@ -23,6 +23,7 @@ from pyledger.ledger.commit import Committer
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool, connect
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
+    CONNECT_TIMEOUT_S,
     PARTITION_UPKEEP_S,
     PARTITIONS_AHEAD_WEEKS,
     Database,
@@ -113,6 +114,8 @@ class Ledger:
         else:
             # Nothing was taken yet, and a fence that is cut off harms nobody.
             self._main.cancel()
+            if self._committer is not None:
+                self._committer.session.terminate()  # and with it a sign of life that PostgreSQL keeps waiting
             await asyncio.wait({self._main})
         for task in self._keeping:
             task.cancel()
@@ -139,7 +142,9 @@ class Ledger:
         engine = self.writer.engine
         at_rest = not engine.uncommitted and all(task.done() for task in keeping)
         if at_rest and main.result() is Exit.CLEAN and engine.seq > self.stats.checkpoint_seq:
-            await self._checkpointer.take()
+            # A restart replays what it does not hold: not worth waiting for a PostgreSQL that has stalled.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._checkpointer.take(), max(1.0, deadline_s - time.monotonic()))
 
     async def _run(self, session: Session) -> Exit:
         """The one task of the writer; its strong reference is `_main`. Nothing cancels it once it serves."""
@@ -156,7 +161,7 @@ class Ledger:
                 session, head, open_session=self._open_session, stats=self.stats, monotonic_s=time.monotonic
             )
             self.stats.state = State.RECOVERING
-            self.writer.engine = await self._recover(session, head)
+            self.writer.engine = await self._recover(self._committer, head)
             self.stats.note(self.writer.engine, 0, time.monotonic())
             self._keep(self._committer)
             self.stats.state = State.SERVING
@@ -182,28 +187,35 @@ class Ledger:
         log.critical("%s: %s", state.value, first_line(error))
         return code
 
-    async def _recover(self, session: Session, head: Head) -> Engine:
-        """Rebuild the state, showing life meanwhile; again from the start if PostgreSQL goes away."""
-        beating = asyncio.create_task(_beat(session, head))
-        attempt = 0
+    async def _recover(self, committer: Committer, head: Head) -> Engine:
+        """Rebuild the state, showing life meanwhile. Raises `Halted`, or `Fenced` if the shard is another's now."""
+        enough = asyncio.Event()
+        beating = asyncio.create_task(_beat(committer.session, head, enough))
         try:
-            while True:
-                await asyncio.sleep(rules.backoff_s(attempt))
-                attempt += 1
-                try:
-                    connection = await connect(self._database.url, "pyledger recovery", {"work_mem": "64MB"})
-                    try:
-                        return await recover(
-                            connection, self._new_engine, self._settings.shard, head.position, self.stats
-                        )
-                    finally:
-                        connection.terminate()
-                except CONNECTION_ERRORS as error:
-                    log.warning("recovery begins again: %s", first_line(error))
+            return await self._rebuild(head)
+        except Halted:
+            # A journal that goes on after our head is no loss if its next owner wrote it.
+            await committer.check_owner()
+            raise
         finally:
-            beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
+            # Told, not cancelled: a cancel on the writer's session could arrive late, at a COMMIT.
+            enough.set()
+            await asyncio.wait({beating})
+
+    async def _rebuild(self, head: Head) -> Engine:
+        """The engine as of the head; again from the start if PostgreSQL goes away."""
+        attempt = 0
+        while True:
+            await asyncio.sleep(rules.backoff_s(attempt))
+            attempt += 1
+            try:
+                connection = await connect(self._database.url, "pyledger recovery", {"work_mem": "64MB"})
+                try:
+                    return await recover(connection, self._new_engine, self._settings.shard, head.position, self.stats)
+                finally:
+                    connection.terminate()
+            except CONNECTION_ERRORS as error:
+                log.warning("recovery begins again: %s", first_line(error))
 
     def _new_engine(self) -> Engine:
         return Engine(
@@ -218,7 +230,8 @@ class Ledger:
     async def _open_session(self) -> Session:
         session = await Session.open(self._database.url, self._settings.shard)
         try:
-            facts = await session.facts(self._time_ns)
+            # Nothing is in flight yet: a PostgreSQL that stalls here is as good as one that is away.
+            facts = await asyncio.wait_for(session.facts(self._time_ns), CONNECT_TIMEOUT_S)
             for refusal in rules.refusals(facts):
                 raise StartupRefused(refusal)
             danger = rules.rewriting(facts)
@@ -258,10 +271,9 @@ class Ledger:
             await asyncio.sleep(PARTITION_UPKEEP_S)
 
 
-async def _beat(session: Session, head: Head) -> None:
+async def _beat(session: Session, head: Head, enough: asyncio.Event) -> None:
     """Show life while nothing else does. If it cannot, the first commit will find out why."""
     with contextlib.suppress(*CONNECTION_ERRORS):
-        ours = True
-        while ours:
-            ours = await session.beat(head.epoch, head.position)
-            await asyncio.sleep(BEAT_INTERVAL_S)
+        while not enough.is_set() and await session.beat(head.epoch, head.position):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(enough.wait(), BEAT_INTERVAL_S)

@@ -17,6 +17,9 @@ from pyledger.ledger.writer import Writer
 
 T = TypeVar("T")
 
+Texts = dict[str, tuple[str | None, str | None]]
+"""Reference and metadata of accounts, by id."""
+
 _NS_MAX: Final = 2**63 - 1
 
 
@@ -58,8 +61,13 @@ class Reads:
 
     async def ledger(self, tenant: int, number: int) -> bytes | None:
         """One ledger as JSON, current."""
-        metadata = (await self._ledger_texts(tenant, [number])).get(number)
-        return await self._writer.read(lambda engine: engine.ledger_json(tenant, number, metadata))
+        texts = await self._ledger_texts(tenant, [number])
+        found = await self._writer.read(lambda engine: engine.ledger_json(tenant, number, texts.get(number)))
+        if found is None or texts:
+            return found
+        # Opened between the two looks: its texts are there now.
+        late = await self._ledger_texts(tenant, [number])
+        return await self._writer.read(lambda engine: engine.ledger_json(tenant, number, late.get(number)))
 
     async def ledgers(self, tenant: int, cursor: str | None, limit: int) -> Page:
         """Ledgers in order of number, current. Raises `BadCursor`."""
@@ -83,8 +91,16 @@ class Reads:
 
     async def account(self, tenant: int, account_id: str) -> bytes | None:
         """One account with its balances now, as JSON."""
-        reference, metadata = (await self._account_texts(tenant, [account_id])).get(account_id.lower(), (None, None))
-        return await self._writer.read(lambda engine: engine.account_json(tenant, account_id, reference, metadata))
+        texts = await self._account_texts(tenant, [account_id])
+        found = await self._account_json(tenant, account_id, texts)
+        if found is None or texts:
+            return found
+        # Opened between the two looks: its texts are there now.
+        return await self._account_json(tenant, account_id, await self._account_texts(tenant, [account_id]))
+
+    async def _account_json(self, tenant: int, account_id: str, texts: Texts) -> bytes | None:
+        given = texts.get(account_id.lower(), (None, None))
+        return await self._writer.read(lambda engine: engine.account_json(tenant, account_id, *given))
 
     async def accounts(self, tenant: int, ledger: int | None, cursor: str | None, limit: int) -> Page:
         """Accounts in order of creation with their balances now. Raises `BadCursor`."""
@@ -106,7 +122,7 @@ class Reads:
         following = cursors.seal(tenant, question, uuid.UUID(ids[-1]).bytes) if more else None
         return Page([item for item in items if item is not None], following)
 
-    async def _account_texts(self, tenant: int, ids: list[str]) -> dict[str, tuple[str | None, str | None]]:
+    async def _account_texts(self, tenant: int, ids: list[str]) -> Texts:
         rows = await self._fetch("account_texts", self._shard, tenant, ids)
         return {str(row["id"]): (row["reference"], row["metadata"]) for row in rows}
 

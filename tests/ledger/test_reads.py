@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyledger.ledger import BadCursor, Filter, Ledger, Page, cursors
+from pyledger.ledger import BadCursor, Filter, Ledger, Page, Reads, cursors
 from tests.ledger.tools import (
     TENANT,
     fields,
@@ -214,3 +214,21 @@ async def test_history_ends_at_what_was_acknowledged(database: Database, monkeyp
         gate.set()
         await riding
         assert await ledger.reads.transfer(TENANT, commands.ids[0]) is not None
+
+
+async def test_an_account_opened_between_the_two_looks_has_its_texts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database) as ledger:
+        await make_accounts(ledger)
+        real, late = Reads._account_texts, new_id()
+
+        async def just_before(self: Reads, tenant: int, ids: list[str]) -> Any:
+            texts = await real(self, tenant, ids)
+            await ledger.writer.submit(open_accounts([late], reference="till 7"))
+            return texts
+
+        monkeypatch.setattr(Reads, "_account_texts", just_before)
+        found = await ledger.reads.account(TENANT, late)
+        assert found is not None
+        assert json.loads(found)["reference"] == "till 7"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import gevent
 import msgspec
+from geventhttpclient.response import HTTPConnectionClosed
 
 from loadtests import nouns
 from loadtests.session import Session
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 CREATED, OK, DECLINED, FAILED = 201, 200, 422, 500
 REPLAYED_HEADER: Final = "idempotent-replayed"
+RECONNECT: Final = "connection lost, sent again"
+BROKEN: Final = (HTTPConnectionClosed, ConnectionResetError, BrokenPipeError)
+"""What a connection says that the server closed while nothing was under way on it, as far as it knew."""
 AT_ONCE: Final = 0.25
 """Of the retries, those that are sent beside the first request instead of after its answer."""
 
@@ -50,6 +54,8 @@ class Sent(msgspec.Struct):
     body: bytes
     replayed: bool
     done_s: float
+    resent: bool = False
+    """The connection broke before this answer; the sending before may have been recorded."""
 
 
 class Outcome(msgspec.Struct):
@@ -142,7 +148,8 @@ class Asking:
             return  # No answer to compare; it is counted as an error.
         self._recorder.retries += 1
         same = first.status == again.status and first.body == again.body
-        if same and again.replayed and not first.replayed:
+        # A first answer may itself be a replay: of the sending whose connection broke.
+        if same and again.replayed and (first.resent or not first.replayed):
             return
         self._recorder.wrong_retries += 1
         self._recorder.failed(again.done_s, f"a retry got another answer: {first.status}, then {again.status}")
@@ -166,7 +173,20 @@ class Asking:
             self._recorder.unanswered += commands
 
     def _send(self, method: str, name: str, path: str, label: str, body: bytes | None, due_s: float) -> Sent:
-        """One request, timed from when it was due, told to Locust and to the recorder."""
+        """One request. A connection that broke is made anew, once, as the client of the ledger does.
+
+        Every write can be sent again: its id is in it. The latency of the second counts from the same time.
+        """
+        sent = self._try(method, name, path, label, body, due_s, last=False)
+        if sent is None:
+            sent = cast("Sent", self._try(method, name, path, label, body, due_s, last=True))
+            sent.resent = True
+        return sent
+
+    def _try(
+        self, method: str, name: str, path: str, label: str, body: bytes | None, due_s: float, *, last: bool
+    ) -> Sent | None:
+        """Send once, timed from when it was due, told to Locust and to the recorder; None if it broke."""
         headers = self._write_headers if body is not None else self._session.headers
         sent_s = self._session.now_s()
         with self._client.request(
@@ -174,6 +194,11 @@ class Asking:
         ) as response:
             done_s = self._session.now_s()
             response.request_meta["response_time"] = (done_s - due_s) * 1_000.0
+            if not last and not response.status_code and isinstance(response.error, BROKEN):
+                self._recorder.reconnects += 1
+                response.request_meta["name"] = RECONNECT
+                response.success()
+                return None
             replayed = bool(response.headers and response.headers.get(REPLAYED_HEADER) == "true")
             sent = Sent(response.status_code, bytes(response.content or b""), replayed, done_s)
             self._recorder.answered(name, due_s, sent_s, done_s)

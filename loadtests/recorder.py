@@ -59,7 +59,7 @@ class Recorder:
         self.declines: Counter[str] = Counter()
         self.rows_by_second: Counter[int] = Counter()
         self.accepted = self.declined = self.refused = self.unanswered = 0
-        self.retries = self.wrong_retries = self.never_sent = 0
+        self.retries = self.wrong_retries = self.never_sent = self.reconnects = 0
         self.arrivals = 0
         self.recent: deque[str] = deque(maxlen=RECENT_IDS)
         self.began_wall_s = time.time()
@@ -109,7 +109,7 @@ class Recorder:
             "rows_by_second": self.rows_by_second,
             "accepted": self.accepted, "declined": self.declined, "refused": self.refused,
             "unanswered": self.unanswered, "retries": self.retries, "wrong_retries": self.wrong_retries,
-            "never_sent": self.never_sent, "arrivals": self.arrivals,
+            "never_sent": self.never_sent, "reconnects": self.reconnects, "arrivals": self.arrivals,
         }  # fmt: skip
 
     def close(self) -> None:

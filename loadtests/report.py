@@ -71,6 +71,8 @@ def run_lines(run: Run) -> Iterator[str]:
         yield f"  [yellow]the generator used {seen.cpu_share:.0%} of a core: its own lateness is in the latencies[/]"
     if run.others_cores is not None and run.others_cores > OTHERS_CORES_MAX:
         yield f"  [yellow]{run.others_cores:.1f} cores were busy with something else: provisional figures[/]"
+    if seen.totals["reconnects"]:
+        yield f"  {seen.totals['reconnects']} connections broke and were made anew"
     if plan.past_the_knee and run.knee is None:
         yield "  knee: below the first stair"
     if run.knee is not None:

@@ -83,7 +83,7 @@ class Seen:
         self.error_seconds.update(_numbered(document["error_seconds"]))
         self.rows_by_second.update(_numbered(document["rows_by_second"]))
         for name in ("accepted", "declined", "refused", "unanswered", "retries", "wrong_retries", "never_sent",
-                     "arrivals"):  # fmt: skip
+                     "reconnects",                     "arrivals"):  # fmt: skip
             self.totals[name] += document[name]
 
     def latency(self, names: Iterable[str], from_s: float = WARM_UP_S, to_s: float = math.inf) -> Counter[int]:

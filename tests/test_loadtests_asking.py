@@ -35,6 +35,7 @@ class Answer:
         self.headers = {"idempotent-replayed": "true"} if replayed else {}
         self.request_meta: dict[str, Any] = {}
         self.said: list[str] = []
+        self.error: Exception = ConnectionError()
 
     def __enter__(self) -> Answer:
         return self
@@ -111,13 +112,25 @@ def test_a_decline_is_an_answer() -> None:
 )
 def test_everything_else_is_an_error(status: int, body: dict[str, Any], unanswered: int) -> None:
     answer = Answer(status, body, False)
-    answer.error = ConnectionError()  # type: ignore[attr-defined]
     outcome, clock, script = ask(answer)
     assert not outcome.accepted
     assert clock.recorder.errors.total() == 1
     assert (clock.recorder.accepted, clock.recorder.declined) == (0, 0)
     assert clock.recorder.unanswered == unanswered
     assert script.answers[0].said != ["success"]
+
+
+def test_a_connection_that_broke_is_made_anew_once() -> None:
+    broken = Answer(0, {}, False)
+    broken.error = ConnectionResetError()
+    outcome, clock, script = ask(broken, Answer(201, ACCEPTED, True))
+    assert outcome.accepted
+    assert script.bodies[0] == script.bodies[1]
+    assert (clock.recorder.reconnects, clock.recorder.errors.total(), clock.recorder.accepted) == (1, 0, 1)
+    assert script.answers[1].request_meta["response_time"] == pytest.approx(6_200.0)
+    outcome, clock, _ = ask(broken, broken)
+    assert not outcome.accepted
+    assert (clock.recorder.reconnects, clock.recorder.errors.total(), clock.recorder.unanswered) == (1, 1, 1)
 
 
 RETRIED = (0.5, 0.0)

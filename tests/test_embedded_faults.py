@@ -131,6 +131,7 @@ async def test_a_half_made_cluster_is_made_anew(settings: Settings) -> None:
     place.data_dir.chmod(0o711)
     async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as connection:
         assert await connection.fetchval("SELECT 1") == 1
+    assert list(place.data_dir.glob("*.new")) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")

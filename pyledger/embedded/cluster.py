@@ -53,8 +53,10 @@ class Cluster:
         if (self.directory / "PG_VERSION").exists():
             self._check_version()
             return False
-        making = self.directory.with_name(self.directory.name + ".new")
-        shutil.rmtree(making, ignore_errors=True)
+        # A name of our own: an initdb that outlived its killed starter cleans up after itself, by name.
+        for half_made in self.place.data_dir.glob(f"{self.directory.name}*.new"):
+            shutil.rmtree(half_made, ignore_errors=True)
+        making = self.directory.with_name(f"{self.directory.name}.{os.getpid()}.new")
         owner.make_private_dir(making, self.account)
         command = [str(self.binaries.bin_dir / "initdb"), "-D", str(making), "-U", OWNER_ROLE, "-A", "trust"]
         command += ["--data-checksums", "--encoding=UTF8", "--locale=C", "--no-instructions"]

@@ -84,6 +84,7 @@ class Asking:
         """Send one command under a new id; its outcome."""
         id = new_id()
         body = msgspec.json.encode({"id": str(id), **fields})
+        self._recorder.begun += 1
         label = "/v1/transfers" + (f"/{label}" if label else "")
         sent, again = self._first(name, path, label, body, due_s)
         accepted, why = self._single(sent)
@@ -105,6 +106,7 @@ class Asking:
         ids = [new_id() for _ in transfers]
         for id, transfer in zip(ids, transfers, strict=True):
             transfer["id"] = str(id)
+        self._recorder.begun += len(ids)
         path, body = "/v1/transfers/batch", msgspec.json.encode({"transfers": transfers})
         sent, again = self._first(nouns.BATCH, path, path, body, due_s)
         if sent.status != OK:
@@ -166,11 +168,9 @@ class Asking:
         return False, _why(sent)
 
     def _lost(self, sent: Sent, commands: int) -> None:
-        """No outcome: a server that answered below 500 recorded nothing, any other may have."""
-        if 400 <= sent.status < 500:
+        """No outcome. A server that answered below 500 recorded nothing; after any other, nobody knows."""
+        if 400 <= sent.status < FAILED:
             self._recorder.refused += commands
-        else:
-            self._recorder.unanswered += commands
 
     def _send(self, method: str, name: str, path: str, label: str, body: bytes | None, due_s: float) -> Sent:
         """One request. A connection that broke is made anew, once, as the client of the ledger does.

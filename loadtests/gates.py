@@ -73,7 +73,9 @@ def judge(plan: Plan, seen: Seen, books: Books, queue_rows: float | None, slo: S
     run, found = plan.profile, []
     if not plan.past_the_knee:
         found += latency(plan, seen, slo)
-        errors = ", ".join(f"{count} x {error}" for error, count in seen.errors.most_common(3))
+        reasons = [f"{count} x {error}" for error, count in seen.errors.most_common(3)]
+        reasons += [f"{seen.missed} were due and never answered"] if seen.missed else []
+        errors = ", ".join(reasons)
         found.append(at_most(run, "errors, share of requests", seen.error_share, slo.rates.error_max, why=errors))
         found.append(at_most(run, "declined, share of commands", seen.declined_share, slo.rates.declined_max))
         achieved = seen.achieved_share

@@ -25,6 +25,12 @@ RECENT_IDS: Final = 10_000
 ERRORS_MAX: Final = 50
 """Different error texts that are kept apart; the rest are counted together."""
 
+TOTALS: Final = (
+    "accepted", "declined", "refused", "unanswered", "retries", "wrong_retries", "never_sent", "given_up",
+    "reconnects", "arrivals",
+)  # fmt: skip
+"""Numbers that are one each in a document, and are added up over processes."""
+
 ACKNOWLEDGED: Final = struct.Struct("<16s?")
 """An acknowledged id, big-endian, and whether it was accepted."""
 
@@ -58,8 +64,9 @@ class Recorder:
         self.error_seconds: Counter[int] = Counter()
         self.declines: Counter[str] = Counter()
         self.rows_by_second: Counter[int] = Counter()
-        self.accepted = self.declined = self.refused = self.unanswered = 0
-        self.retries = self.wrong_retries = self.never_sent = self.reconnects = 0
+        self.begun = self.accepted = self.declined = self.refused = 0
+        """Commands: sent at least once; told their outcome; told that nothing was recorded."""
+        self.retries = self.wrong_retries = self.never_sent = self.given_up = self.reconnects = 0
         self.arrivals = 0
         self.recent: deque[str] = deque(maxlen=RECENT_IDS)
         self.began_wall_s = time.time()
@@ -97,6 +104,11 @@ class Recorder:
         if self._ids is not None:
             self._ids.write(ACKNOWLEDGED.pack(id_bytes, accepted))
 
+    @property
+    def unanswered(self) -> int:
+        """Commands that may be recorded or not: the answer was no outcome, or the run ended before it came."""
+        return self.begun - self.accepted - self.declined - self.refused
+
     def document(self) -> dict[str, Any]:
         """All counts, as JSON can hold them."""
         elapsed_s = time.monotonic() - self.began_monotonic_s
@@ -107,9 +119,7 @@ class Recorder:
             "by_second": self.by_second, "service": self.service, "late": self.late,
             "errors": self.errors, "error_seconds": self.error_seconds, "declines": self.declines,
             "rows_by_second": self.rows_by_second,
-            "accepted": self.accepted, "declined": self.declined, "refused": self.refused,
-            "unanswered": self.unanswered, "retries": self.retries, "wrong_retries": self.wrong_retries,
-            "never_sent": self.never_sent, "reconnects": self.reconnects, "arrivals": self.arrivals,
+            **{name: getattr(self, name) for name in TOTALS},
         }  # fmt: skip
 
     def close(self) -> None:

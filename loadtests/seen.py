@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtests.nouns import AUTHORIZE, WARM_UP_S, Plan
-from loadtests.recorder import ACKNOWLEDGED, bucket_ms
+from loadtests.recorder import ACKNOWLEDGED, TOTALS, bucket_ms
 
 PERCENTILES: Final = (50.0, 95.0, 99.0, 99.9, 100.0)
 
@@ -82,8 +82,7 @@ class Seen:
         self.declines.update(document["declines"])
         self.error_seconds.update(_numbered(document["error_seconds"]))
         self.rows_by_second.update(_numbered(document["rows_by_second"]))
-        for name in ("accepted", "declined", "refused", "unanswered", "retries", "wrong_retries", "never_sent",
-                     "reconnects",                     "arrivals"):  # fmt: skip
+        for name in TOTALS:
             self.totals[name] += document[name]
 
     def latency(self, names: Iterable[str], from_s: float = WARM_UP_S, to_s: float = math.inf) -> Counter[int]:
@@ -107,9 +106,14 @@ class Seen:
 
     @property
     def error_share(self) -> float:
-        """Of all requests that were due, those that went wrong or were never sent."""
-        wrong = sum(self.errors.values()) + self.totals["never_sent"]
-        return wrong / max(1, self.requests + self.totals["never_sent"])
+        """Of all requests that were due, those that went wrong, were never sent, or were not waited for."""
+        wrong = sum(self.errors.values()) + self.missed
+        return wrong / max(1, self.requests + self.missed)
+
+    @property
+    def missed(self) -> int:
+        """Requests that were due and whose answer never came: at the run's end unsent, or given up on."""
+        return self.totals["never_sent"] + self.totals["given_up"]
 
     @property
     def declined_share(self) -> float:
@@ -125,7 +129,7 @@ class Seen:
             for second, counts in seconds.items():
                 room_ms = (end_s + WARM_UP_S - second) * 1_000.0
                 late += sum(count for index, count in counts.items() if bucket_ms(index) > room_ms)
-        return 1.0 - (late + self.totals["never_sent"]) / max(1, self.requests + self.totals["never_sent"])
+        return 1.0 - (late + self.missed) / max(1, self.requests + self.missed)
 
     def timeline(self) -> list[dict[str, float | None]]:
         """By second: requests, transactions, errors, and percentiles of authorizations and of all writes."""

@@ -81,6 +81,7 @@ class Source(FastHttpUser):
             self.session.recorder.never_sent += 1 + self.arrivals.remaining()
             self.due_s = None
         self.flows.join(timeout=STOP_TIMEOUT_S)
+        self.session.recorder.given_up += len(self.flows)
         self.flows.kill()
 
     def think(self) -> float:

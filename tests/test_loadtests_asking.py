@@ -133,6 +133,14 @@ def test_a_connection_that_broke_is_made_anew_once() -> None:
     assert (clock.recorder.reconnects, clock.recorder.errors.total(), clock.recorder.unanswered) == (1, 1, 1)
 
 
+def test_a_command_whose_answer_nobody_waited_for_may_be_recorded_or_not() -> None:
+    clock = Clock()
+    script: Any = Script(clock, [])
+    with pytest.raises(IndexError):  # as a flow that is killed while it waits for its answer
+        asking.Asking(script, clock, Chances()).write(nouns.AUTHORIZE, "/v1/transfers", 4.0, {"amount": "1"})
+    assert clock.recorder.unanswered == 1
+
+
 RETRIED = (0.5, 0.0)
 """Not twice at once; but again after the answer."""
 

@@ -32,8 +32,9 @@ def render(found: dict[str, Any]) -> str:
         "<h2>Cases</h2>",
         "<p>Committed transfers a second; latency of a request in ms; CPU seconds; bytes a transfer. Every case"
         " was proven: debits equal credits, balances equal rows, each acknowledged id is stored once.</p>",
+        "<div class=cases>",
         _cases(found["cases"]),
-        "<h2>Plots</h2><div class=plots>",
+        "</div><h2>Plots</h2><div class=plots>",
         *_plots(found["cases"]),
         "</div>",
     ]

@@ -14,6 +14,7 @@ from typing import Final
 WIDTH: Final = 560
 HEIGHT: Final = 330
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 30, 40
+TICKS_MIN: Final = 3
 COLOURS: Final = ("#2f6fb3", "#d1662b", "#2c8c57", "#a2478f", "#8a6d1c", "#5b62c9", "#b33a4a", "#3a8f99")
 
 
@@ -44,7 +45,12 @@ class _Axis:
         """Round values between low and high."""
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            return [10.0**power for power in powers if self.low <= 10.0**power <= self.high] or [self.low, self.high]
+            for factors in ((1,), (1, 2, 5), range(1, 10)):
+                found = [factor * 10.0**power for power in powers for factor in factors]
+                inside = [each for each in found if self.low <= each <= self.high]
+                if len(inside) >= TICKS_MIN:
+                    return inside
+            return [self.low, self.high]
         rough = (self.high - self.low) / 5 or 1.0
         step = 10.0 ** math.floor(math.log10(rough))
         step *= next(factor for factor in (1, 2, 5, 10) if factor * step >= rough)
@@ -57,7 +63,7 @@ def words(value: float) -> str:
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
-    return f"{value:g}"
+    return f"{value:.4g}"
 
 
 def lines(

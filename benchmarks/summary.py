@@ -15,8 +15,9 @@ from benchmarks.outcome import Outcome
 
 PERCENTILES: Final = ("50", "75", "90", "95", "99", "99.9", "100")
 TIMELINE_POINTS: Final = 60
-"""Points of a rate-over-time plot; each of at least `_POINT_MIN_S`."""
+"""Points of a rate-over-time plot, at most; fewer where a point would be of few answers or a short time."""
 _POINT_MIN_S: Final = 0.1
+_POINT_ANSWERS_MIN: Final = 6
 
 
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
@@ -81,7 +82,7 @@ def timeline(arrivals: list[tuple[float, int]], seconds: float) -> list[tuple[fl
     """Accepted transfers a second, by when they were answered: (end of the interval, rate)."""
     if seconds <= 0:
         return []
-    step = max(seconds / TIMELINE_POINTS, _POINT_MIN_S)
+    step = max(seconds / TIMELINE_POINTS, _POINT_MIN_S, seconds * _POINT_ANSWERS_MIN / len(arrivals))
     points = max(1, int(seconds / step))
     counts = [0] * points
     for at, accepted in arrivals:

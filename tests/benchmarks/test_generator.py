@@ -136,7 +136,7 @@ def test_percentiles_leave_nothing_out() -> None:
 
 
 def test_a_timeline_adds_up() -> None:
-    points = timeline([(0.05, 10), (0.95, 20), (1.02, 30)], 1.02)
+    points = timeline([(0.05 * each, 3) for each in range(21)], 1.0)
     starts = [0.0, *(end for end, _ in points)]
     total = sum(rate * (end - start) for start, (end, rate) in zip(starts, points, strict=False))
-    assert total == pytest.approx(60, rel=0.01)
+    assert total == pytest.approx(63, rel=0.01)

@@ -22,6 +22,10 @@ DEV_TENANT_NAME: Final = "dev"
 DEV_TENANT: Final = 1
 """The tenant of a server without keys, until the database tells which number it has."""
 SCHEME: Final = "Bearer "
+LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""Names under which a server without keys answers."""
+FORWARDED: Final = ("forwarded", "x-forwarded-for", "via")
+"""What a proxy adds to a request that it passes on."""
 
 
 class Authenticator(Protocol):
@@ -35,20 +39,25 @@ class Authenticator(Protocol):
 
 
 class DevAccess:
-    """Everybody is the tenant `dev` and may do everything. Only on loopback, only with `--dev`."""
+    """Everybody is the tenant `dev` and may do everything. Only on loopback, only with `--dev`.
+
+    And only under a name of this machine: a web page whose own name is made to point here, to get at what
+    only local programs can reach, sends that name as Host.
+    """
 
     def __init__(self) -> None:
         self.principal = dev_principal(DEV_TENANT)
 
     def known(self, headers: HeaderMap) -> Principal | None:
         """Always the same."""
-        del headers
-        return self.principal
+        host = headers.get("host")
+        name = "" if host is None else host.rsplit(":", 1)[0] if host[-1:] != "]" else host
+        return self.principal if name.lower() in LOCAL_NAMES else None
 
     async def find(self, headers: HeaderMap) -> Principal:
-        """Always the same."""
+        """Says what is wrong."""
         del headers
-        return self.principal
+        raise Refused("host_not_local")
 
 
 class KeyAccess:
@@ -100,3 +109,8 @@ def _presented_key(headers: HeaderMap) -> str:
     if len(given) > 1 or scheme.lower() != SCHEME.strip().lower() or not key:
         raise Refused("key_missing", headers=(CHALLENGE,))
     return key
+
+
+def is_forwarded(headers: HeaderMap) -> bool:
+    """Whether somebody passed this request on, so that the other end of the connection is not who asks."""
+    return any(name in headers for name in FORWARDED)

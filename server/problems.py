@@ -54,6 +54,7 @@ _HTTP: Final = (
     ("key_missing", 401, "Send an API key: Authorization: Bearer pk_..."),
     ("key_invalid", 401, "The API key is unknown, revoked or expired."),
     ("scope_missing", 403, "The API key does not have the scope that this operation needs."),
+    ("host_not_local", 403, "A server without keys answers under localhost, 127.0.0.1 and [::1] only."),
     ("not_found", 404, "There is nothing at this path."),
     ("ledger_not_found", 404, "There is no such ledger."),
     ("account_not_found", 404, "There is no such account."),

@@ -77,7 +77,7 @@ async def test_keys_that_are_none(guarded: ServerProcess, owner: Any) -> None:
         refused(answer, 401, code)
     lower = await asyncio.to_thread(talker.get, "/v1/ledgers", headers={"Authorization": f"bearer {made.key}"})
     assert lower.status == 200
-    twice = (f"GET /v1/ledgers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {made.key}x\r\n"
+    twice = (f"GET /v1/ledgers HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\nAuthorization: Bearer {made.key}x\r\n"
              f"Authorization: Bearer {made.key}\r\n\r\n")  # fmt: skip
     assert b" 401 " in await asyncio.to_thread(talker.send, twice.encode())
 
@@ -197,3 +197,18 @@ async def test_what_is_stored_is_a_hash_and_names_are_checked(owner: Any) -> Non
     with pytest.raises(AccessDenied):
         await revoke_key(owner, "till")
     assert not await revoke_key(owner, new_id())
+
+
+def test_a_server_without_keys_answers_under_names_of_this_machine_only(books: Books) -> None:
+    for host in ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", ""):
+        answer = books.call("GET", "/v1/ledgers", headers={"Host": host or " "})
+        assert (answer.status, answer.code) == (403, "host_not_local"), host
+    for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]", "[::1]:8080"):
+        assert books.call("GET", "/v1/ledgers", headers={"Host": host}).status == 200, host
+
+
+async def test_metrics_passed_on_by_a_proxy_need_a_key(guarded: ServerProcess) -> None:
+    ours = Talker(guarded.url)
+    assert (await asyncio.to_thread(ours.get, "/metrics")).status == 200
+    for name in ("Forwarded", "X-Forwarded-For", "Via"):
+        refused(await asyncio.to_thread(ours.get, "/metrics", headers={name: "for=8.8.8.8"}), 401, "key_missing")

@@ -70,13 +70,13 @@ def test_a_key_works_like_an_id(books: Books) -> None:
 
 def test_two_keys_are_refused(books: Books) -> None:
     answer = books.send(
-        b"POST /v1/transfers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"POST /v1/transfers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
         b"Idempotency-Key: a\r\nIdempotency-Key: b\r\nContent-Length: 2\r\n\r\n{}"
     )
     assert b" 400 " in answer
     assert b"header_invalid" in answer
     answer = books.send(
-        b"POST /v1/transfers HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"POST /v1/transfers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
         b"Idempotency-Key: \xff\r\nContent-Length: 2\r\n\r\n{}"
     )
     assert b" 400 " in answer
@@ -126,7 +126,7 @@ def test_a_client_that_hangs_up_changes_nothing_about_what_is_recorded(books: Bo
     for body in bodies:
         raw = json.dumps(body).encode()
         head = (
-            f"POST /v1/transfers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"POST /v1/transfers HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(raw)}\r\n\r\n"
         )
         with books.connect() as wire:

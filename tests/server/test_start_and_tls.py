@@ -135,7 +135,9 @@ def test_tls_is_1_3_or_nothing(start_server: Start, database: Database, certific
     with handshake(server.url, context) as wire:
         assert wire.selected_alpn_protocol() == "http/1.1"
     # Plain HTTP gets no answer, and the server goes on.
-    assert b"HTTP/1.1 2" not in Talker(server.url).send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", timeout_s=3)
+    assert b"HTTP/1.1 2" not in Talker(server.url).send(
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", timeout_s=3
+    )
     handshake(server.url, context).close()
     assert server.stop() == 0
 
@@ -143,7 +145,9 @@ def test_tls_is_1_3_or_nothing(start_server: Start, database: Database, certific
 def test_too_many_requests_at_once_are_told_so(start_server: Start, database: Database) -> None:
     server = start_server(database, connections_max=4)
     books: Books = open_books(server.url)
-    head = b"POST /v1/transfers HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    head = (
+        b"POST /v1/transfers HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    )
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             wire = stack.enter_context(contextlib.closing(books.connect()))

@@ -150,6 +150,14 @@ async def test_another_version_s_data_is_left_alone(settings: Settings) -> None:
             pass
 
 
+async def test_what_the_system_refuses_is_one_line(settings: Settings) -> None:
+    settings.data_dir.mkdir(mode=0o711)
+    (settings.data_dir / "lock").mkdir()
+    with pytest.raises(EmbeddedError, match=r"cannot be used: .*lock"):
+        async with EmbeddedPostgres(settings):
+            pass
+
+
 async def test_what_postgresql_says_when_it_does_not_start_is_passed_on(settings: Settings) -> None:
     async with EmbeddedPostgres(settings):
         pass

@@ -81,6 +81,9 @@ class EmbeddedPostgres:
     async def __aenter__(self) -> Connectable:
         try:
             return await self._open()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            await self._close()
+            raise EmbeddedError(f"the embedded PostgreSQL cannot be used: {error}") from error
         except BaseException:
             await self._close()
             raise
@@ -175,9 +178,12 @@ async def _premake(cluster: Cluster, room_mib: int, timeout_s: float) -> None:
     )
     try:
         await asyncio.shield(making)
+    except OSError as error:
+        # Only speed is lost; whether there is room to start is PostgreSQL's own business.
+        log.warning("no WAL could be made ahead: %s", error)
     finally:
         enough.set()
-        await making
+        await asyncio.wait({making})
 
 
 def find_running(settings: Settings) -> Connectable | None:

@@ -133,7 +133,8 @@ async def test_what_was_sent_before_a_stop_is_answered_after_it(start_server: St
     books = await asyncio.to_thread(open_books, server.url)
     with books.connect() as wire:
         wire.sendall(
-            b"POST /v1/transfers HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+            b"POST /v1/transfers HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
         )
         await asyncio.sleep(0.3)
         os.kill(server.pid, signal.SIGTERM)

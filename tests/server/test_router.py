@@ -31,7 +31,7 @@ class Wire:
     path: str = "/v1/accounts"
     query_string: str = ""
     client: str = "127.0.0.1:1"
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=lambda: {"host": "localhost"})
     answer: tuple[int, list[tuple[str, str]], bytes] | None = None
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:

@@ -35,6 +35,10 @@ bench: build ## measure everything, with proof, in about five minutes (BENCH_ARG
 load: build ## Locust against a server of its own; judged, priced, reported (LOAD_ARGS=--gate for 60 seconds)
 	$(BIN)/python -m loadtests $(LOAD_ARGS)
 
+.PHONY: faults
+faults: build ## do every kind of harm, at the size that fits into fifteen minutes (FAULTS_ARGS="C1 --cycles 300")
+	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all)
+
 .PHONY: lint
 lint: build ## formatting, types, layers and warnings, in both languages
 	$(BIN)/ruff check $(PYTHON_SOURCES)

@@ -41,7 +41,6 @@ from pyledger.ledger.nouns import (
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import recover
 from pyledger.ledger.store import Session
-from pyledger.ledger.takeover import take_over
 from pyledger.ledger.writer import Writer
 
 if TYPE_CHECKING:
@@ -149,17 +148,10 @@ class Ledger:
     async def _run(self, session: Session) -> Exit:
         """The one task of the writer; its strong reference is `_main`. Nothing cancels it once it serves."""
         try:
-            session, head = await take_over(
-                session,
-                self._open_session,
-                owner=self._owner,
-                lease_ms=self._settings.lease_ms,
-                stats=self.stats,
-                monotonic_s=time.monotonic,
-            )
             self._committer = Committer(
-                session, head, open_session=self._open_session, stats=self.stats, monotonic_s=time.monotonic
+                session, open_session=self._open_session, stats=self.stats, monotonic_s=time.monotonic
             )
+            head = await self._committer.take_over(self._owner, self._settings.lease_ms)
             self.stats.state = State.RECOVERING
             self.writer.engine = await self._recover(self._committer, head)
             self.stats.note(self.writer.engine, 0, time.monotonic())
@@ -265,7 +257,7 @@ class Ledger:
         while True:
             try:
                 end_ns = await self._pool.value("make_partitions", self._time_ns(), 1 + PARTITIONS_AHEAD_WEEKS)
-                committer.partitions_end_ns = max(committer.partitions_end_ns, end_ns)
+                committer.protocol.partitions_end_ns = max(committer.protocol.partitions_end_ns, end_ns)
             except CONNECTION_ERRORS as error:
                 log.warning("the next partitions are not made yet: %s", first_line(error))
             await asyncio.sleep(PARTITION_UPKEEP_S)
@@ -274,6 +266,6 @@ class Ledger:
 async def _beat(session: Session, head: Head, enough: asyncio.Event) -> None:
     """Show life while nothing else does. If it cannot, the first commit will find out why."""
     with contextlib.suppress(*CONNECTION_ERRORS):
-        while not enough.is_set() and await session.beat(head.epoch, head.position):
+        while not enough.is_set() and (await session.confirm(head.epoch, head.position, beat=True))[0]:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(enough.wait(), BEAT_INTERVAL_S)

@@ -20,6 +20,9 @@ BATCH_WEIGHT_MAX: Final = 8_190
 """Rows that one batch may append, by the weight of its commands. The engine's own bound."""
 APPLY_INLINE_ROWS_MAX: Final = 256
 """Above it a batch is decided in a worker thread: some 0.2 ms, what the event loop may be held up."""
+AHEAD_ROWS_MIN: Final = 4_096
+"""So many rows waiting are decided while the batch before them commits: half a batch, which could at most have
+doubled by gathering on. Fewer wait, for larger batches cost less."""
 READS_WAITING_MAX: Final = 65_536
 """Current reads that wait for a batch, at most; each is a closure of a few hundred bytes."""
 BEAT_INTERVAL_S: Final = 1.0
@@ -159,6 +162,10 @@ class Head:
     last_ns: int
     owner: str
     beat: int
+
+
+Wanted = tuple[list[int], list[str], list[int], list[str]]
+"""What the engine's probe asks for: tenants and ids, tenants and targets, pairs by position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,16 +63,21 @@ WHERE locktype = 'advisory' AND classid::bigint = $1 AND objid::bigint < $2 AND 
     AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     AND pid <> pg_backend_pid()
 
--- name: advance
--- The compare-and-set of the head, and the batch's row if and only if it moved.
+-- name: append
+-- One message, and so one transaction: the rows, the compare-and-set of the head, the batch, the commit. If the
+-- head did not move, the batch has no shard, which aborts it all. A message of two statements has no parameters:
+-- the numbers and hashes that stand in braces are the writer's own.
+COPY pyledger.journal (shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount,
+    target, ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after,
+    credit_after) FROM STDIN (FORMAT binary);
 WITH moved AS (
-    UPDATE pyledger.head SET seq = $3, hash = $5, last_ns = $8
-    WHERE shard = $1 AND epoch = $2 AND seq = $3 - 1 AND hash = $4
+    UPDATE pyledger.head SET seq = {seq}, hash = decode('{hash}', 'hex'), last_ns = {last_ns}
+    WHERE shard = {shard} AND epoch = {epoch} AND seq = {seq} - 1 AND hash = decode('{prev_hash}', 'hex')
     RETURNING shard
 )
 INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
-SELECT shard, $3, $2, $6, $7, $8, $9, $5 FROM moved
-RETURNING seq
+VALUES ((SELECT shard FROM moved), {seq}, {epoch}, {rows}, {first_ns}, {last_ns}, decode('{root}', 'hex'),
+    decode('{hash}', 'hex'))
 
 -- name: beat
 UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4 RETURNING seq

@@ -54,33 +54,35 @@ def standing(seen: Head, owner: str, epoch: int) -> Standing:
     return Standing.OURS if seen.owner == owner else Standing.THEIRS
 
 
-class Step(enum.Enum):
-    """The steps of an append, in order. What fails before COMMIT may still be unknown: the wire lies."""
+class Trouble(Exception):
+    """A statement failed. `sqlstate` and `relation` only where PostgreSQL itself answered; `str()` is one line."""
 
-    BEGIN = "begin"
-    COPY = "copy"
-    ADVANCE = "advance"
-    COMMIT = "commit"
+    def __init__(self, text: str, sqlstate: str | None = None, relation: str | None = None) -> None:
+        super().__init__(text)
+        self.sqlstate, self.relation = sqlstate, relation
 
 
 class Failure(enum.Enum):
-    """What a failed step calls for."""
+    """What a failed append calls for."""
 
     DUPLICATE = "duplicate"
+    MOVED = "moved"
     CONTENT = "content"
     UNKNOWN = "unknown"
 
 
-def failure(step: Step, sqlstate: str | None) -> Failure:
-    """Judge a failed step by PostgreSQL's own code; None if the connection or anything else failed.
+def failure(trouble: Trouble) -> Failure:
+    """Judge a failed append by PostgreSQL's own code; UNKNOWN if the connection or anything else failed.
 
-    A unique violation of the COPY is certain: the transaction is aborted and an id was there before.
-    Other refusals of the content are fenced like all the rest, but counted, for they will come again."""
-    if sqlstate is None or step is Step.COMMIT:
-        return Failure.UNKNOWN
-    if step is Step.COPY and sqlstate == "23505":
+    An id that was there before and a head that moved (it leaves the batch without its shard) are certain:
+    the one transaction is aborted. Other refusals of the content are fenced like all the rest, but
+    counted, for they will come again."""
+    code, relation = trouble.sqlstate or "", trouble.relation or ""
+    if code == "23505" and relation.startswith("journal"):
         return Failure.DUPLICATE
-    return Failure.CONTENT if sqlstate[:2] in ("22", "23", "42") else Failure.UNKNOWN
+    if code == "23502" and relation.startswith("batch"):
+        return Failure.MOVED
+    return Failure.CONTENT if code[:2] in ("22", "23", "42") else Failure.UNKNOWN
 
 
 def backoff_s(attempt: int) -> float:

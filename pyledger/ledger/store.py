@@ -19,14 +19,10 @@ from pyledger.ledger.nouns import (
     IDLE_IN_TRANSACTION_MS,
     Head,
     Position,
+    Wanted,
 )
 from pyledger.ledger.rules import Facts, lock_key
 
-JOURNAL_COLUMNS: Final = (
-    "shard", "seq", "recorded_ns", "id", "tenant", "kind", "status", "debit_account", "credit_account", "amount",
-    "target", "ledger", "code", "flags", "timeout_s", "effective_ns", "fingerprint", "reference", "metadata",
-    "debit_after", "credit_after",
-)  # fmt: skip
 _WRITER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
     # The writer only ever looks up single rows by index; a planner without statistics thinks otherwise.
@@ -35,9 +31,6 @@ _WRITER_SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-
-Wanted = tuple[list[int], list[str], list[int], list[str]]
-"""What the engine's probe asks for: tenants and ids, tenants and targets, pairs by position."""
 
 
 class Session:
@@ -105,8 +98,9 @@ class Session:
         """Give the lock of an epoch back."""
         await self._connection.execute(QUERIES["unlock"], lock_key(self._shard, epoch))
 
-    async def fence(self, epoch: int, owner: str) -> Head | None:
-        """End an epoch and begin the next as `owner`: what is returned is the truth. None if it has ended.
+    async def fence(self, epoch: int, owner: str) -> tuple[Head | None, list[str]]:
+        """End an epoch and begin the next as `owner`: the head is the truth, unless PostgreSQL also warned.
+        None if that epoch has ended.
 
         Waits, without a limit, for an append still in flight. The head comes before the checkpoint, as
         everywhere, and a checkpoint in the making finds its epoch gone."""
@@ -115,9 +109,7 @@ class Session:
             row = await self._connection.fetchrow(QUERIES["fence"], self._shard, epoch, owner)
             if row is not None:
                 await self._connection.execute(QUERIES["fence_checkpoint"], self._shard, epoch + 1)
-        if self.warnings:
-            raise ConnectionError(f"the fence may not be durable: {self.warnings}")
-        return None if row is None else _head(row)
+        return None if row is None else _head(row), list(self.warnings)
 
     async def evict(self, epoch: int) -> None:
         """End what is left of the sessions of earlier epochs, after the fence. Not needed to be safe; a
@@ -139,46 +131,26 @@ class Session:
         rows = await self._connection.fetch(QUERIES["lookup_all"], self._shard, ids)
         return [row["record"] for row in rows]
 
-    async def begin(self) -> None:
-        """Begin an append; what PostgreSQL warns of from here on counts."""
+    async def append(self, epoch: int, batch: Applied) -> list[str]:
+        """Append a batch in one transaction, which is one message: rows, compare-and-set of the head, commit.
+
+        Returns PostgreSQL's warnings: with any, it may not be durable. Raises `NotNullViolationError` of the
+        batch's shard if the head is not ours or not where we think."""
         self.warnings.clear()
-        await self._connection.execute("BEGIN")
-
-    async def copy(self, stream: bytes) -> None:
-        """Append the rows. A memoryview, because asyncpg takes bytes for the name of a file."""
-        await self._connection.copy_to_table(
-            "journal", schema_name="pyledger", columns=JOURNAL_COLUMNS, source=memoryview(stream), format="binary"
-        )
-
-    async def advance(self, epoch: int, applied: Applied) -> bool:
-        """Compare and set the head, and add the batch's row; true if it touched exactly one."""
-        rows = await self._connection.fetch(
-            QUERIES["advance"], self._shard, epoch, applied.seq, applied.prev_hash, applied.hash,
-            applied.rows, applied.first_ns, applied.last_ns, applied.root,
+        statement = QUERIES["append"].format(
+            shard=self._shard, epoch=epoch, seq=batch.seq, prev_hash=batch.prev_hash.hex(), hash=batch.hash.hex(),
+            rows=batch.rows, first_ns=batch.first_ns, last_ns=batch.last_ns, root=batch.root.hex(),
         )  # fmt: skip
-        return len(rows) == 1
+        # The public way to COPY takes one statement only. A memoryview, because bytes are taken for a file's name.
+        await self._connection._copy_in(statement, memoryview(batch.copy), None)
+        return list(self.warnings)
 
-    async def commit(self) -> None:
-        """Commit. Returns also when PostgreSQL only warned: look at `warnings`."""
-        status = await self._connection.execute("COMMIT")
-        if status != "COMMIT":
-            self.warnings.append(f"COMMIT was answered with {status}")
-
-    async def rollback(self) -> None:
-        """Give up an append of which no COMMIT was sent."""
-        await self._connection.execute("ROLLBACK")
-
-    async def beat(self, epoch: int, position: Position) -> bool:
-        """Show life and confirm that the head is ours and where we think; false if it is not."""
+    async def confirm(self, epoch: int, position: Position, *, beat: bool) -> tuple[bool, list[str]]:
+        """Whether the head is ours and where we think, and PostgreSQL's warnings. A beat also shows life."""
         self.warnings.clear()
-        row = await self._connection.fetchrow(QUERIES["beat"], self._shard, epoch, position.seq, position.hash)
-        return row is not None
-
-    async def confirm(self, epoch: int, position: Position) -> bool:
-        """Whether the head is ours and where we think."""
-        self.warnings.clear()
-        row = await self._connection.fetchrow(QUERIES["confirm"], self._shard, epoch, position.seq, position.hash)
-        return row is not None
+        query = QUERIES["beat" if beat else "confirm"]
+        row = await self._connection.fetchrow(query, self._shard, epoch, position.seq, position.hash)
+        return row is not None, list(self.warnings)
 
 
 OpenSession = Callable[[], Awaitable[Session]]

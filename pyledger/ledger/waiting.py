@@ -1,16 +1,17 @@
-"""What waits: commands and looks with the futures of those who asked, and how a future is answered.
+"""What waits: commands and looks with the futures of those who asked, how they are answered, and how to wait.
 
 Guarded here: a future is answered once, and one that its owner has given up on is left alone: whoever
 waited has gone, what was recorded stays recorded.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pyledger._rust import Commands, Engine, Reply
-from pyledger.ledger.nouns import Unavailable, UnknownOutcome
+from pyledger._rust import Applied, Commands, Engine, Reply
+from pyledger.ledger.nouns import APPLY_INLINE_ROWS_MAX, BatchMeasure, Unavailable, UnknownOutcome
 
 T = TypeVar("T")
 Asked = tuple[Commands, asyncio.Future[Reply]]
@@ -22,6 +23,16 @@ Result = tuple[Any, Exception | None]
 
 
 @dataclass(slots=True)
+class Decided:
+    """What became of a batch in memory, and when by the performance counter."""
+
+    applied: Applied
+    seen: list[Result]
+    began_s: float
+    decided_s: float
+
+
+@dataclass(slots=True)
 class Batch:
     """What rides together: commands, who waits for each, and looks at the state after them."""
 
@@ -29,12 +40,35 @@ class Batch:
     waiting: list[asyncio.Future[Reply]] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     weight: int = 0
+    decided: Decided | None = None
+    """Set only on a batch that was decided before its turn."""
+
+    def __bool__(self) -> bool:
+        return bool(self.commands or self.looks)
 
     def add(self, asked: Asked) -> None:
         """One more request."""
         self.commands.append(asked[0])
         self.waiting.append(asked[1])
         self.weight += asked[0].weight
+
+    def answer(self, decided: Decided) -> None:
+        """Tell everybody, in order."""
+        for future, reply in zip(self.waiting, decided.applied.replies, strict=True):
+            answer(future, (reply, None))
+        for (_, future), result in zip(self.looks, decided.seen, strict=True):
+            answer(future, result)
+
+    def measure(self, decided: Decided, committed_s: float) -> BatchMeasure:
+        """What it cost."""
+        applied = decided.applied
+        return BatchMeasure(
+            commands=sum(each.rows for each in self.commands),
+            rows=applied.rows,
+            apply_s=decided.decided_s - decided.began_s,
+            commit_s=committed_s - decided.decided_s,
+            declines=applied.declines,
+        )
 
 
 def attempt(look: Callable[[Engine], T], engine: Engine) -> Result:
@@ -43,6 +77,29 @@ def attempt(look: Callable[[Engine], T], engine: Engine) -> Result:
         return look(engine), None
     except Exception as error:
         return None, error
+
+
+async def see(look: Look, engine: Engine) -> None:
+    """Run a look in a worker thread and answer it."""
+    answer(look[1], await asyncio.to_thread(attempt, look[0], engine))
+
+
+async def work(rows: int, do: Callable[..., T], *arguments: Any) -> T:
+    """Do it here if it is about few rows, else in a worker thread."""
+    if rows <= APPLY_INLINE_ROWS_MAX:
+        return do(*arguments)
+    return await asyncio.get_running_loop().run_in_executor(None, do, *arguments)
+
+
+async def doze(wake: asyncio.Event, until_s: float, expiry_ns: int | None, now_ns: int) -> None:
+    """Until something happens, a moment of the monotonic clock, or a hold expires."""
+    seconds = until_s - time.monotonic()
+    if expiry_ns is not None:
+        seconds = min(seconds, (expiry_ns - now_ns) / 1e9)
+    timer = asyncio.get_running_loop().call_later(max(0.0, seconds), wake.set)
+    wake.clear()
+    await wake.wait()
+    timer.cancel()
 
 
 def answer(future: asyncio.Future[Any], result: Result) -> None:
@@ -56,10 +113,14 @@ def answer(future: asyncio.Future[Any], result: Result) -> None:
         future.set_result(result[0])
 
 
-def refuse(riding: Batch, queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str) -> None:
-    """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never began."""
+def refuse(riding: Batch, ahead: Batch, queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str) -> None:
+    """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never left."""
     reason = reason or "the ledger stopped"
-    for future in [*riding.waiting, *(future for _, future in riding.looks)]:
+    for future in _futures(riding):
         answer(future, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
-    for _, future in queued:
+    for future in [*_futures(ahead), *(future for _, future in queued)]:
         answer(future, (None, Unavailable(reason)))
+
+
+def _futures(batch: Batch) -> list[asyncio.Future[Any]]:
+    return [*batch.waiting, *(future for _, future in batch.looks)]

@@ -1,12 +1,12 @@
 """The hot path, from top to bottom: submit, queue, prefetch, apply, append, answer.
 
 The invariant: nothing leaves here before the batch it rode in is committed. Accepts, declines, replays and
-reads are all answered after `Committer.commit` said True, in order; a batch that did not land is undone
-and decided again for the same waiting futures. One task runs this file; nothing may cancel it.
+reads are all answered after `Committer.commit` said True, in order; a batch that did not land is undone, with
+the one that was decided on top of it, and decided again for the same waiting futures. One task runs this file;
+nothing may cancel it.
 """
 
 import asyncio
-import functools
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pyledger._rust import Commands, Engine, Reply
 from pyledger.ledger import nouns
 from pyledger.ledger.commit import Committer
-from pyledger.ledger.nouns import BatchMeasure, Busy, LedgerError, State, Stats, Unavailable
-from pyledger.ledger.waiting import Asked, Batch, Look, answer, attempt, refuse
+from pyledger.ledger.nouns import Busy, LedgerError, State, Stats, Unavailable
+from pyledger.ledger.waiting import Asked, Batch, Decided, Look, answer, attempt, doze, refuse, see, work
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Writer:
         self._queue: deque[Asked] = deque()
         self._looks: deque[Look] = deque()
         self._between: deque[Look] = deque()
-        self._riding = Batch()
+        self._riding = self._ahead = Batch()  # what commits, and what waits for that; empty if nothing
         self._wake = asyncio.Event()
         self._closing = self._ended = False
 
@@ -41,16 +41,14 @@ class Writer:
         (nothing recorded) or `UnknownOutcome`. Cancelling it affects nothing but itself."""
         if self.stats.queue_rows and self.stats.queue_rows + commands.weight > self._queue_rows_max:
             raise Busy()
-        future: asyncio.Future[Reply] = self._enqueue(self._queue, commands)
-        self.stats.queue_rows += commands.weight
-        return future
+        return self._enqueue(self._queue, commands, commands.weight)
 
     def read(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Look at the current state: `look` runs after the batch it rides with and is answered after its
         commit. Raises like `submit`; what `look` raises, the future raises."""
         if len(self._looks) >= nouns.READS_WAITING_MAX:
             raise Busy("too many reads wait")
-        return self._enqueue(self._looks, look)
+        return self._enqueue(self._looks, look, 0)
 
     def between(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Run `look` in a worker thread between two batches, when none is uncommitted; after the end at once."""
@@ -62,12 +60,14 @@ class Writer:
             self._wake.set()
         return future
 
-    def _enqueue(self, queue: deque[Any], what: object) -> asyncio.Future[Any]:
+    def _enqueue(self, queue: deque[Any], what: object, weight: int) -> asyncio.Future[Any]:
         if self._closing or self.stats.state is not State.SERVING:
             raise Unavailable(f"the ledger is {self.stats.state.value}")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         queue.append((what, future))
-        self._wake.set()
+        self.stats.queue_rows += weight
+        if not self._riding or self.stats.queue_rows >= nouns.AHEAD_ROWS_MIN:
+            self._wake.set()
         return future
 
     def close(self) -> None:
@@ -80,13 +80,12 @@ class Writer:
     async def run(self, committer: Committer) -> None:
         """Post batch after batch until closed. Raises `Fenced` or `Halted`; every future is answered."""
         try:
-            while not self._closing or self._queue or self._looks or self._between:
-                if not (self._queue or self._looks or self._between):
-                    await self._doze(committer.next_beat_s)
-                while self._between:
-                    look, future = self._between.popleft()
-                    answer(future, await asyncio.to_thread(attempt, look, self.engine))
-                self._riding = self._gather()
+            while (waits := self._ahead or self._queue or self._looks or self._between) or not self._closing:
+                if not waits:
+                    await doze(self._wake, committer.next_beat_s, self.engine.next_expiry_ns, self._time_ns())
+                while self._between and not self._ahead:
+                    await see(self._between.popleft(), self.engine)
+                self._riding, self._ahead = self._ahead or self._gather(), Batch()
                 await self._post(self._riding, committer)
                 self._riding = Batch()
         except LedgerError as error:
@@ -95,16 +94,7 @@ class Writer:
         finally:
             self._closing = self._ended = True
             self.stats.queue_rows = 0
-            refuse(self._riding, [*self._queue, *self._looks, *self._between], self.stats.reason)
-
-    async def _doze(self, until_s: float) -> None:
-        seconds = until_s - time.monotonic()
-        if (expiry_ns := self.engine.next_expiry_ns) is not None:
-            seconds = min(seconds, (expiry_ns - self._time_ns()) / 1e9)
-        timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._wake.set)
-        self._wake.clear()
-        await self._wake.wait()
-        timer.cancel()
+            refuse(self._riding, self._ahead, [*self._queue, *self._looks, *self._between], self.stats.reason)
 
     def _gather(self) -> Batch:
         batch = Batch()
@@ -115,33 +105,44 @@ class Writer:
         self.stats.queue_rows -= batch.weight
         return batch
 
-    # Prefetch, apply, append: again from the start if it did not land.
+    # Prefetch, apply, append, answer: again from the start if it did not land.
 
     async def _post(self, batch: Batch, committer: Committer) -> None:
-        loop, engine = asyncio.get_running_loop(), self.engine
-        big = batch.weight > nouns.APPLY_INLINE_ROWS_MAX
         while True:
-            old = await committer.lookup(engine.probe(batch.commands), batch.commands)
-            began_s = time.perf_counter()
-            decide = functools.partial(engine.apply, batch.commands, self._time_ns(), old)
-            applied = await loop.run_in_executor(None, decide) if big else decide()
-            seen = [attempt(look, engine) for look, _ in batch.looks]
-            decided_s = time.perf_counter()
-            encoding = loop.run_in_executor(None, getattr, applied, "replies") if big else None
-            landed = await committer.commit(applied)
-            replies = await encoding if encoding else applied.replies
+            decided = batch.decided or await self._decide(batch, await self._look_up(batch, committer))
+            landing = asyncio.create_task(committer.commit(decided.applied), name="pyledger commit")
+            landing.add_done_callback(lambda _: self._wake.set())
+            try:
+                await self._meanwhile(decided, landing)
+            finally:
+                landed = await landing
             if landed:
                 break
-            engine.undo()
-        engine.commit()
-        committed_s = time.perf_counter()
+            self.engine.undo()
+            batch.decided = self._ahead.decided = None
+        self.engine.commit()
+        batch.answer(decided)  # in order; only here, and only what is committed
+        self.stats.note(self.engine, decided.applied.rows, time.monotonic())
+        self.stats.on_batch(batch.measure(decided, time.perf_counter()))
 
-        # Answer, in order. Only here, and only what is committed.
-        for future, reply in zip(batch.waiting, replies, strict=True):
-            answer(future, (reply, None))
-        for (_, future), result in zip(batch.looks, seen, strict=True):
-            answer(future, result)
-        self.stats.note(engine, applied.rows, time.monotonic())
-        commands = sum(each.rows for each in batch.commands)
-        measure = BatchMeasure(commands, applied.rows, decided_s - began_s, committed_s - decided_s, applied.declines)
-        self.stats.on_batch(measure)
+    async def _look_up(self, batch: Batch, committer: Committer) -> list[bytes]:
+        return await committer.lookup(self.engine.probe(batch.commands), batch.commands)
+
+    async def _decide(self, batch: Batch, old: list[bytes]) -> Decided:
+        began_s = time.perf_counter()
+        applied = await work(batch.weight, self.engine.apply, batch.commands, self._time_ns(), old)
+        seen = [attempt(look, self.engine) for look, _ in batch.looks]
+        return Decided(applied, seen, began_s, time.perf_counter())
+
+    async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool]) -> None:
+        """While a batch commits encode its replies, then decide the next if much waits. What is little gathers."""
+        await asyncio.sleep(0)  # the append leaves first
+        await work(decided.applied.rows, getattr, decided.applied, "replies")
+        while not landing.done():
+            self._wake.clear()
+            if self._ahead or self._between or self.stats.queue_rows < nouns.AHEAD_ROWS_MIN:
+                await self._wake.wait()
+                continue
+            self._ahead = self._gather()
+            if self.engine.probe(self._ahead.commands) is None:  # what must be read waits for the session
+                self._ahead.decided = await self._decide(self._ahead, [])

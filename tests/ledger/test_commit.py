@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -26,30 +27,46 @@ from tests.ledger.tools import (
 )
 from tests.support.clusters import Database
 
-STEPS = ["begin", "copy", "advance", "commit"]
+COPY_DONE = b"c\0\0\0\4"
+"""The last bytes of an append: with them PostgreSQL goes on to the head and commits."""
 both = pytest.mark.postgres(15, 18)
 
 
-def break_once(
-    monkeypatch: pytest.MonkeyPatch, step: str, harm: Callable[[Session], Awaitable[Any]], when: str
-) -> list[str]:
-    """Do harm once, before or after a step of an append."""
-    real = getattr(Session, step)
+def break_once(monkeypatch: pytest.MonkeyPatch, harm: Callable[[Session], Awaitable[Any]], when: str) -> list[str]:
+    """Do harm once: before an append, while it waits for the head, or after it."""
+    real = Session.append
     done: list[str] = []
 
     async def broken(self: Session, *arguments: Any) -> Any:
-        if done or when == "after":
-            result = await real(self, *arguments)
-            if not done:
-                done.append(step)
-                await harm(self)
-            return result
-        done.append(step)
-        await harm(self)
-        return await real(self, *arguments)
+        if done:
+            return await real(self, *arguments)
+        done.append(when)
+        if when == "before":
+            await harm(self)
+        appending = asyncio.ensure_future(real(self, *arguments))
+        if when == "during":
+            await asyncio.sleep(0.2)
+            await harm(self)
+        result = await appending
+        if when == "after":
+            await harm(self)
+            raise ConnectionError("the answer was lost")
+        return result
 
-    monkeypatch.setattr(Session, step, broken)
+    monkeypatch.setattr(Session, "append", broken)
     return done
+
+
+@contextlib.asynccontextmanager
+async def held_head(database: Database) -> AsyncIterator[None]:
+    """Hold the head's row, as an append in flight does."""
+    connection = await asyncpg.connect(database.admin_dsn)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT FROM pyledger.head FOR UPDATE")
+            yield
+    finally:
+        await connection.close()
 
 
 async def prove(database: Database, ledger: Ledger, account: str, amount: int, epoch: int) -> None:
@@ -64,20 +81,21 @@ async def prove(database: Database, ledger: Ledger, account: str, amount: int, e
 
 
 @both
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-async def test_the_backend_dies_at_a_step(
-    database: Database, monkeypatch: pytest.MonkeyPatch, step: str, when: str
-) -> None:
+@pytest.mark.parametrize("when", ["before", "during", "after"])
+async def test_the_backend_dies_at_an_append(database: Database, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     async def kill(session: Session) -> None:
         await run_as_admin(database, "SELECT pg_terminate_backend($1)", session._connection.get_server_pid())
 
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        done = break_once(monkeypatch, step, kill, when)
+        done = break_once(monkeypatch, kill, when)
         first = transfer(debit, credit, 5)
-        reply = await asyncio.wait_for(ledger.writer.submit(first), 20)
-        assert (reply.outcome, done) == ("accepted", [step])
+        async with held_head(database) if when == "during" else contextlib.nullcontext():
+            riding = ledger.writer.submit(first)
+            await until(lambda: ledger.state is State.RECONNECTING)
+        assert done
+        reply = await asyncio.wait_for(riding, 20)
+        assert reply.outcome == "accepted"
         again = await asyncio.wait_for(ledger.writer.submit(first), 20)
         assert again.replayed
         assert again.body == reply.body
@@ -88,10 +106,10 @@ async def test_the_backend_dies_at_a_step(
 @both
 @pytest.mark.parametrize("side", ["before", "after"])
 async def test_the_wire_breaks_at_commit(database: Database, wire: Wire, side: str) -> None:
-    """Before: COMMIT never arrives. After: it lands, and its reply is lost."""
+    """Before: the end of the append never arrives. After: it lands, and its reply is lost."""
     async with opened(database, url=wire.url) as ledger:
         debit, credit = await make_accounts(ledger)
-        setattr(wire, side, b"COMMIT\0")
+        setattr(wire, side, COPY_DONE if side == "before" else b"INSERT 0 1")
         commands = [transfer(debit, credit, 5) for _ in range(3)]
         replies = await asyncio.gather(*map(ledger.writer.submit, commands))
         assert wire.cuts == 1
@@ -101,13 +119,15 @@ async def test_the_wire_breaks_at_commit(database: Database, wire: Wire, side: s
         assert ledger.stats.fences == 1
 
 
-@pytest.mark.parametrize("piece", [b"BEGIN\0", b"PGCOPY", b"pyledger.head SET seq", b"epoch = epoch + 1"])
-@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize(
+    ("side", "piece"),
+    [("before", b"COPY pyledger"), ("before", b"PGCOPY"), ("before", b"epoch = epoch + 1"), ("after", b"UPDATE 1")],
+)
 async def test_the_wire_breaks_elsewhere(database: Database, wire: Wire, side: str, piece: bytes) -> None:
     async with opened(database, url=wire.url) as ledger:
         debit, credit = await make_accounts(ledger)
-        if piece == b"epoch = epoch + 1":
-            wire.before = b"COMMIT\0"
+        if piece in (b"epoch = epoch + 1", b"UPDATE 1"):
+            wire.before = COPY_DONE
             pending = ledger.writer.submit(transfer(debit, credit, 5))
             await until(lambda: wire.cuts == 1)
             setattr(wire, side, piece)
@@ -123,8 +143,8 @@ async def test_the_fence_itself_is_cut_at_its_commit(database: Database, wire: W
     """Our own fence landed and we do not know it: the next one ends that epoch too."""
     async with opened(database, url=wire.url) as ledger:
         debit, credit = await make_accounts(ledger)
-        # Both at once: the fence follows the first cut without a pause. They end their COMMIT differently.
-        wire.before, wire.after = b"COMMIT\0", b"COMMIT;"
+        # Both at once: the fence follows the first cut without a pause.
+        wire.before, wire.after = COPY_DONE, b"COMMIT\0"
         pending = ledger.writer.submit(transfer(debit, credit, 5))
         assert (await asyncio.wait_for(pending, 20)).outcome == "accepted"
         assert wire.cuts == 2
@@ -134,7 +154,7 @@ async def test_the_fence_itself_is_cut_at_its_commit(database: Database, wire: W
 async def test_postgresql_is_away_and_comes_back(database: Database, wire: Wire) -> None:
     async with opened(database, url=wire.url) as ledger:
         debit, credit = await make_accounts(ledger)
-        wire.away, wire.before = True, b"COMMIT\0"
+        wire.away, wire.before = True, COPY_DONE
         riding = ledger.writer.submit(transfer(debit, credit, 5))
         await until(lambda: ledger.state is State.RECONNECTING)
         for refused in (lambda: ledger.writer.submit(transfer(debit, credit)), lambda: ledger.writer.read(lambda _: 1)):
@@ -154,7 +174,7 @@ async def test_postgresql_is_away_and_comes_back(database: Database, wire: Wire)
 async def test_a_stop_while_postgresql_is_away_leaves_the_outcome_open(database: Database, wire: Wire) -> None:
     async with opened(database, url=wire.url, drain_timeout_s=1) as ledger:
         debit, credit = await make_accounts(ledger)
-        wire.away, wire.after = True, b"COMMIT\0"
+        wire.away, wire.after = True, b"INSERT 0 1"
         first = transfer(debit, credit, 5)
         riding = ledger.writer.submit(first)
         queued = ledger.writer.submit(transfer(debit, credit, 9)) if ledger.state is State.SERVING else None
@@ -235,14 +255,10 @@ async def test_only_one_of_two_writers_appends(database: Database) -> None:
         sessions = [await Session.open(database.server_dsn, 0) for _ in range(2)]
 
         async def append(session: Session, epoch: int) -> bool:
-            await session.begin()
-            await session.copy(applied[0].copy)
-            if not await session.advance(epoch, applied[0]):
-                await session.rollback()
+            try:
+                return await session.append(epoch, applied[0]) == []
+            except asyncpg.NotNullViolationError:  # of the batch's shard: the head did not move
                 return False
-            await asyncio.sleep(0.1)
-            await session.commit()
-            return True
 
         await sessions[0].make_partitions(2 * 10**18, 1)
         assert not await append(sessions[0], epoch=2), "another epoch"
@@ -254,7 +270,10 @@ async def test_only_one_of_two_writers_appends(database: Database) -> None:
         assert not await append(sessions[0], epoch=1), "a gap"
         await run_as_admin(database, "UPDATE pyledger.head SET seq = seq + 1")
         # The second waits for the first at the unique index, and then finds the head moved or the id taken.
-        outcomes = await asyncio.gather(*(append(each, 1) for each in sessions), return_exceptions=True)
+        async with held_head(database):
+            appending = asyncio.gather(*(append(each, 1) for each in sessions), return_exceptions=True)
+            await asyncio.sleep(0.3)
+        outcomes = await appending
         assert outcomes.count(True) == 1
         assert any(each is False or isinstance(each, asyncpg.UniqueViolationError) for each in outcomes)
         for session in sessions:

@@ -65,13 +65,13 @@ async def test_a_fenced_writer_answers_nothing_and_ends(database: Database, ask:
 async def test_a_batch_that_postgresql_never_takes_halts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = []
 
-    async def refuse(self: Session, stream: bytes) -> None:
-        tries.append(len(stream))
-        await self._connection.execute("SELECT 1 / 0")
+    async def refuse(self: Session, *_: object) -> list[str]:
+        tries.append(1)
+        return [str(await self._connection.execute("SELECT 1 / 0"))]
 
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        monkeypatch.setattr(Session, "copy", refuse)
+        monkeypatch.setattr(Session, "append", refuse)
         with pytest.raises(UnknownOutcome):
             await asyncio.wait_for(ledger.writer.submit(transfer(debit, credit, 5)), 20)
         assert await ledger.ended() is Exit.HALTED

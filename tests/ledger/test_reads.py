@@ -197,15 +197,16 @@ async def test_history_ends_at_what_was_acknowledged(database: Database, monkeyp
     from pyledger.ledger.store import Session
 
     gate = asyncio.Event()
-    real = Session.commit
+    real = Session.append
 
-    async def held_up(self: Session) -> None:
-        await real(self)
+    async def held_up(self: Session, *arguments: Any) -> list[str]:
+        warnings = await real(self, *arguments)
         await gate.wait()
+        return warnings
 
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        monkeypatch.setattr(Session, "commit", held_up)
+        monkeypatch.setattr(Session, "append", held_up)
         commands = transfer(debit, credit, 5)
         riding = ledger.writer.submit(commands)
         await asyncio.sleep(0.3)

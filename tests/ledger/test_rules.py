@@ -9,7 +9,7 @@ import pytest
 
 from pyledger.ledger import rules
 from pyledger.ledger.nouns import BACKOFF_MAX_S, SCHEMA_VERSION, Head, Position
-from pyledger.ledger.rules import Facts, Failure, Fate, Standing, Step, Watch
+from pyledger.ledger.rules import Facts, Failure, Fate, Standing, Trouble, Watch
 
 
 def at(seq: int, text: str = "") -> Position:
@@ -50,22 +50,23 @@ def test_standing(epoch: int, owner: str, standing: Standing) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "sqlstate", "failure"),
+    ("sqlstate", "relation", "failure"),
     [
-        (Step.COPY, "23505", Failure.DUPLICATE),
-        (Step.ADVANCE, "23505", Failure.CONTENT),
-        (Step.COPY, "22003", Failure.CONTENT),
-        (Step.COPY, "23514", Failure.CONTENT),
-        (Step.COPY, "42501", Failure.CONTENT),
-        (Step.COPY, "53100", Failure.UNKNOWN),
-        (Step.COPY, "57P01", Failure.UNKNOWN),
-        (Step.COPY, None, Failure.UNKNOWN),
-        (Step.COMMIT, "23505", Failure.UNKNOWN),
-        (Step.COMMIT, None, Failure.UNKNOWN),
+        ("23505", "journal_20261116", Failure.DUPLICATE),
+        ("23505", "batch_20261116", Failure.CONTENT),
+        ("23505", None, Failure.CONTENT),
+        ("23502", "batch_20261116", Failure.MOVED),
+        ("23502", "journal_20261116", Failure.CONTENT),
+        ("22003", None, Failure.CONTENT),
+        ("23514", "journal_20261116", Failure.CONTENT),
+        ("42501", None, Failure.CONTENT),
+        ("53100", None, Failure.UNKNOWN),
+        ("57P01", None, Failure.UNKNOWN),
+        (None, None, Failure.UNKNOWN),
     ],
 )
-def test_failure(step: Step, sqlstate: str | None, failure: Failure) -> None:
-    assert rules.failure(step, sqlstate) is failure
+def test_failure(sqlstate: str | None, relation: str | None, failure: Failure) -> None:
+    assert rules.failure(Trouble("it failed", sqlstate, relation)) is failure
 
 
 def test_backoff_grows_to_its_bound() -> None:

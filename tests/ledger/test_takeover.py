@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pyledger.ledger import Exit, State, Unavailable
-from pyledger.ledger.store import JOURNAL_COLUMNS, Session
+from pyledger.ledger.store import Session
 from tests.ledger.tools import (
     fields,
     findings,
@@ -187,9 +187,9 @@ async def test_a_session_that_froze_inside_a_copy_is_ended(database: Database) -
         yield stream[:-2]
         await asyncio.sleep(60)
 
-    await zombie.begin()
-    columns = {"schema_name": "pyledger", "columns": JOURNAL_COLUMNS, "format": "binary"}
-    copying = asyncio.ensure_future(zombie._connection.copy_to_table("journal", source=half(), **columns))
+    copying = asyncio.ensure_future(
+        zombie._connection.copy_to_table("journal", schema_name="pyledger", source=half(), format="binary")
+    )
     await asyncio.sleep(0.3)
     async with opened(database, lease_ms=2_000) as successor:
         reply = await asyncio.wait_for(successor.writer.submit(commands), 5)

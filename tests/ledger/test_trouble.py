@@ -33,14 +33,14 @@ async def test_what_fails_again_and_again_is_not_tried_without_a_pause(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, say: PostgreSQL answers, the fence succeeds, the rows are refused."""
-    real, full = Session.copy, asyncio.Event()
+    real, full = Session.append, asyncio.Event()
 
-    async def no_room(self: Session, stream: bytes) -> None:
+    async def no_room(self: Session, *arguments: Any) -> list[str]:
         if full.is_set():
             raise asyncpg.DiskFullError("could not extend file")
-        await real(self, stream)
+        return await real(self, *arguments)
 
-    monkeypatch.setattr(Session, "copy", no_room)
+    monkeypatch.setattr(Session, "append", no_room)
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
         full.set()
@@ -81,11 +81,11 @@ async def test_whoever_is_replaced_during_recovery_is_fenced_and_not_halted(
             await go.wait()
         return await real(*arguments)
 
-    async def no_sign(*_: object) -> bool:
-        return True
+    async def no_sign(*_: object, **__: object) -> tuple[bool, list[str]]:
+        return True, []
 
     monkeypatch.setattr(ledger_module, "recover", held_up)
-    monkeypatch.setattr(Session, "beat", no_sign)
+    monkeypatch.setattr(Session, "confirm", no_sign)
     async with opened(database, wait=False) as frozen:
         await until(lambda: tries)
         async with opened(database, lease_ms=2_000) as successor:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import time
+from typing import Any
 
 import pytest
 
@@ -121,17 +122,17 @@ async def test_a_submitter_that_goes_away_changes_nothing(database: Database) ->
 async def test_nothing_is_answered_before_the_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accept, decline, refusal, replay and read: all wait for the commit of their batch."""
     gate = asyncio.Event()
-    real = Session.commit
+    real = Session.append
 
-    async def held_up(self: Session) -> None:
+    async def held_up(self: Session, *arguments: Any) -> list[str]:
         await gate.wait()
-        await real(self)
+        return await real(self, *arguments)
 
     async with opened(database) as ledger:
         poor, rich = await make_accounts(ledger, flags=["debits_must_not_exceed_credits"], allowance="5")
         known = transfer(poor, rich, 1)
         await ledger.writer.submit(known)
-        monkeypatch.setattr(Session, "commit", held_up)
+        monkeypatch.setattr(Session, "append", held_up)
         futures = [
             ledger.writer.submit(transfer(poor, rich, 3)),
             ledger.writer.submit(transfer(poor, rich, 100)),

@@ -155,9 +155,9 @@ async def crash(ledger: Ledger) -> None:
 class Wire:
     """A proxy before PostgreSQL's socket that breaks on demand, once for each time it is told to.
 
-    `before` and `after` name a piece of a client's message: the wire is cut when it is seen, before it is
-    passed on or when PostgreSQL has answered it. `bytes_left` counts down what passes either way and cuts at
-    the very byte. While `away` is set nobody gets through."""
+    `before` names a piece of a client's message and `after` one of PostgreSQL's answer: the wire is cut when it is
+    seen, and it is not passed on. `bytes_left` counts down what passes either way and cuts at the very byte.
+    While `away` is set nobody gets through."""
 
     def __init__(self, database: TestDatabase, directory: Path) -> None:
         socket_dir = database.postgres.cluster.place.socket_dir
@@ -209,32 +209,28 @@ class Wire:
         server, to_server = await asyncio.open_unix_connection(self._target)
         link = (to_client, to_server)
         self._links.add(link)
-        answered = asyncio.Event()
-        for job in (self._up(client, link, answered), self._down(server, link, answered)):
+        for job in (self._up(client, link), self._down(server, link)):
             task = asyncio.ensure_future(job)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _up(self, client: asyncio.StreamReader, link: Any, answered: asyncio.Event) -> None:
+    async def _up(self, client: asyncio.StreamReader, link: Any) -> None:
         with contextlib.suppress(OSError):
             while data := await client.read(65536):
                 if self.before and self.before in data:
                     self.before = b""
                     self.cuts += 1
                     break
+                if not self._pass(data, link[1]):
+                    break
+        self._cut(link)
+
+    async def _down(self, server: asyncio.StreamReader, link: Any) -> None:
+        with contextlib.suppress(OSError):
+            while data := await server.read(65536):
                 if self.after and self.after in data:
                     self.after = b""
                     self.cuts += 1
-                    answered.set()
-                if not self._pass(data, link[1]):
-                    break
-        if not answered.is_set():
-            self._cut(link)
-
-    async def _down(self, server: asyncio.StreamReader, link: Any, answered: asyncio.Event) -> None:
-        with contextlib.suppress(OSError):
-            while data := await server.read(65536):
-                if answered.is_set():
                     break
                 if not self._pass(data, link[0]):
                     break

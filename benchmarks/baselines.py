@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -55,17 +55,17 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
 
     One connection, as the writer has; rows are made ahead, a chunk at a time, while the clock stands still."""
     from pyledger.ledger.migrate import upgrade
+    from pyledger.ledger.store import Session
 
     measured = Measured("append_ceiling", "baseline", "raw append: COPY and head", per_request=BATCH_TRANSFERS)
     async with scratch_database(service, "pyledger_bench_append") as dsn:
         await upgrade(dsn)
-        connection = await asyncpg.connect(dsn)
-        now_ns = time.time_ns()
-        await connection.execute(QUERIES["open_shard"])
-        await connection.execute(QUERIES["make_partitions"], now_ns)
+        session = await Session.open(dsn, 0)
+        await session.open_shard()
+        await session.make_partitions(time.time_ns(), 2)
         books = engine.Books(accounts=10_000)
         for applied in books.opening:
-            await _append(connection, applied)
+            await session.append(0, applied)
         wal = await service.database.fetchval(QUERIES["wal_bytes"])
         batches = -(-transfers // BATCH_TRANSFERS)
         latencies: list[float] = []
@@ -73,7 +73,7 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
             some = books.batches(min(CHUNK_BATCHES, batches - len(latencies)))
             for applied in some:
                 began = time.perf_counter()
-                await _append(connection, applied)
+                await session.append(0, applied)
                 latencies.append(time.perf_counter() - began)
             measured.accepted += sum(each.rows for each in some)
             tell("append", measured.accepted)
@@ -84,26 +84,8 @@ async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measur
         measured.wal_bytes_per_transfer = (
             await service.database.fetchval(QUERIES["wal_bytes"]) - wal
         ) / measured.accepted
-        await connection.close()
+        await session.close()
     return measured
-
-
-async def _append(connection: Any, applied: Any) -> None:
-    async with connection.transaction():
-        await connection.copy_to_table(
-            "journal", schema_name="pyledger", source=memoryview(applied.copy), format="binary"
-        )
-        moved = await connection.fetch(
-            QUERIES["advance"],
-            applied.seq,
-            applied.hash,
-            applied.last_ns,
-            applied.prev_hash,
-            applied.rows,
-            applied.first_ns,
-            applied.root,
-        )
-        assert len(moved) == 1, "the head of the scratch database is not where it was left"
 
 
 @contextlib.asynccontextmanager

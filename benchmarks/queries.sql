@@ -6,21 +6,6 @@ SELECT last_ns FROM pyledger.head WHERE shard = 0;
 -- name: batches_past_checkpoint
 SELECT head.seq - checkpoint.seq AS batches FROM pyledger.head JOIN pyledger.checkpoint USING (shard);
 
--- name: open_shard
-SELECT pyledger.open_shard(0::smallint);
-
--- name: make_partitions
-SELECT pyledger.make_partitions($1, 2);
-
--- name: advance
-WITH moved AS (
-    UPDATE pyledger.head SET seq = $1, hash = $2, last_ns = $3
-    WHERE shard = 0 AND epoch = 0 AND seq = $1 - 1 AND hash = $4
-    RETURNING shard
-)
-INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
-SELECT shard, $1, 0, $5, $6, $3, $7, $2 FROM moved RETURNING seq;
-
 -- name: baseline_books
 SELECT (SELECT count(*) FROM transfer WHERE status = 0), (SELECT sum(debits) - sum(credits) FROM account);
 

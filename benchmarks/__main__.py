@@ -55,6 +55,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="URL",
         help="PostgreSQL of --url, as a role that may read everything and make temporary tables",
     )
+    parser.add_argument(
+        "--connections",
+        default="",
+        metavar="N,N",
+        help="also send the full requests of W1 over so many connections, with a queue that holds them all",
+    )
+    parser.add_argument("--pgledger", default="", metavar="URL", help="run W6 on a PostgreSQL with pgledger in it")
     parser.add_argument("--tigerbeetle", type=Path, metavar="BINARY", help="run its own benchmark beside ours")
     parser.add_argument(
         "--scratch", type=Path, metavar="DIR", help="where data directories are made; a real disk, /var/tmp unless told"
@@ -78,8 +85,23 @@ def asked_of(options: argparse.Namespace, scratch: Path) -> Asked:
         raise CannotMean("--url needs --database: the proof reads what PostgreSQL stores")
     if options.tigerbeetle and not options.tigerbeetle.is_file():
         raise CannotMean(f"--tigerbeetle: {options.tigerbeetle} is not a file")
-    tigerbeetle = options.tigerbeetle.absolute() if options.tigerbeetle else None
-    return Asked(size, parts, scratch, options.url.rstrip("/"), options.key, options.database, tigerbeetle)
+    try:
+        connections = tuple(int(each) for each in options.connections.split(",") if each.strip())
+    except ValueError as error:
+        raise CannotMean(f"--connections: {options.connections} is no list of numbers") from error
+    if min(connections, default=1) < 1:
+        raise CannotMean("--connections: at least one")
+    return Asked(
+        size,
+        parts,
+        scratch,
+        options.url.rstrip("/"),
+        options.key,
+        options.database,
+        options.tigerbeetle.absolute() if options.tigerbeetle else None,
+        options.pgledger,
+        connections,
+    )
 
 
 async def run(asked: Asked, console: Console) -> tuple[Session, str]:
@@ -111,6 +133,8 @@ async def run(asked: Asked, console: Console) -> tuple[Session, str]:
         )
 
     session, running = Session(asked, show, done), asyncio.current_task()
+    for name, value in session.about["settings"].items():
+        console.print(f"  the server is started with PYLEDGER_{name.upper()}={value}")
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
@@ -158,13 +182,13 @@ def main() -> int:
 
 def publish(session: Session, name: str, keep: str | None, console: Console) -> None:
     """Write the documents, show the tables."""
-    found = report.document(session.about, session.figures, session.lines, session.more)
+    found = report.document(session.about, session.figures, session.further, session.lines, session.more)
     kept = [RESULTS / f"{keep}.json"] if keep else []
     for path in (OUT / f"{name}.json", OUT / "latest.json", *kept):
         report.write(path, found)
     for path in (OUT / f"{name}.html", OUT / "latest.html"):
         path.write_text(page.render(found), "utf-8")
-    console.print(report.case_table(session.lines), "", report.target_table(session.figures), "")
+    console.print(report.case_table(session.lines), "", report.target_table(found["targets"]), "")
     for line in report.error_lines(session.lines):
         console.print(f"[yellow]{line}[/]")
     console.print(f"{OUT / name}.json and .html")

@@ -11,9 +11,9 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
 
@@ -26,6 +26,10 @@ from benchmarks.processes import cpu_s
 from benchmarks.proof import QUERIES
 from benchmarks.service import Service, free_port, stop
 from benchmarks.summary import percentiles, summarize
+from pyledger.ledger.store import Session
+
+if TYPE_CHECKING:
+    from pyledger._rust import Applied
 
 CHUNK_BATCHES: Final = 122
 """Batches made ahead of the clock at a time: a million rows, a quarter of a gigabyte."""
@@ -50,42 +54,96 @@ async def scratch_database(service: Service, name: str) -> AsyncIterator[str]:
         await service.database.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measured:
-    """The journal's own rows, by COPY with the compare-and-set of the head: no engine, no HTTP.
+class Appender:
+    """Appends the journal's own rows to a database of its own: as the writer does, and as plainly as can be."""
 
-    One connection, as the writer has; rows are made ahead, a chunk at a time, while the clock stands still."""
+    def __init__(self, service: Service, session: Session, connection: Any) -> None:
+        self._service = service
+        self._session = session
+        self._connection = connection
+        self._books = engine.Books(accounts=10_000)
+        self.copy_bytes_per_row = 0.0
+
+    async def open(self) -> None:
+        """Give the scratch database its shard, its partitions, its accounts, and a table without anything."""
+        await self._session.open_shard()
+        await self._session.make_partitions(time.time_ns(), 2)
+        await self._connection.execute(QUERIES["plain_table"])
+        for made in self._books.opening:
+            await self._append(made)
+
+    async def append(
+        self, transfers: int, per_request: int, tell: Tell, *, plain: bool = False
+    ) -> tuple[Measured, Measured]:
+        """Append transfers in batches of a size; rows are made ahead, while the clock stands still.
+
+        The second is the same rows again by a plain COPY into a plain table, nothing else; empty unless asked for."""
+        ceiling = Measured("append_ceiling", "baseline", "raw append: COPY and head", per_request=per_request)
+        bare = Measured("plain_copy", "baseline", "plain COPY into a plain table", per_request=per_request)
+        taken: dict[str, list[float]] = {ceiling.case: [], bare.case: []}
+        ways: list[tuple[Measured, Send]] = [(ceiling, self._append), *([(bare, self._copy)] if plain else [])]
+        batches, copied = -(-transfers // per_request), 0
+        while len(taken[ceiling.case]) < batches:
+            left = batches - len(taken[ceiling.case])
+            some = self._books.batches(min(CHUNK_BATCHES, left), per_request=per_request)
+            copied += sum(len(each.copy) for each in some)
+            for measured, send in ways:
+                taken[measured.case] += await self._send(some, measured, send)
+            tell("append", ceiling.accepted)
+        for measured, _ in ways:
+            measured.seconds = sum(taken[measured.case])
+            measured.per_s = measured.accepted / measured.seconds
+            measured.requests, measured.connections = batches, 1
+            measured.latency_ms = percentiles(taken[measured.case])
+        self.copy_bytes_per_row = copied / ceiling.accepted
+        return ceiling, bare
+
+    async def _send(self, some: list[engine.Made], measured: Measured, send: Send) -> list[float]:
+        before, latencies = await self._service.read(), []
+        for made in some:
+            began = time.perf_counter()
+            await send(made)
+            latencies.append(time.perf_counter() - began)
+        after, rows = await self._service.read(), sum(each.rows for each in some)
+        wal = (measured.wal_bytes_per_transfer or 0.0) * measured.accepted + after.wal_bytes - before.wal_bytes
+        measured.accepted += rows
+        measured.wal_bytes_per_transfer = wal / measured.accepted
+        if before.postgres_cpu_s is not None and after.postgres_cpu_s is not None:
+            spent_s = after.postgres_cpu_s - before.postgres_cpu_s
+            measured.postgres_cpu_s = round((measured.postgres_cpu_s or 0.0) + spent_s, 2)
+        return latencies
+
+    async def _append(self, made: engine.Made) -> None:
+        await self._session.append(0, cast("Applied", made))
+
+    async def _copy(self, made: engine.Made) -> None:
+        await self._connection.copy_to_table("plain", source=memoryview(made.copy), format="binary")
+
+
+Send = Callable[[engine.Made], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def appender(service: Service) -> AsyncIterator[Appender]:
+    """An appender on one connection, as the writer has."""
     from pyledger.ledger.migrate import upgrade
-    from pyledger.ledger.store import Session
 
-    measured = Measured("append_ceiling", "baseline", "raw append: COPY and head", per_request=BATCH_TRANSFERS)
     async with scratch_database(service, "pyledger_bench_append") as dsn:
         await upgrade(dsn)
-        session = await Session.open(dsn, 0)
-        await session.open_shard()
-        await session.make_partitions(time.time_ns(), 2)
-        books = engine.Books(accounts=10_000)
-        for applied in books.opening:
-            await session.append(0, applied)
-        wal = await service.database.fetchval(QUERIES["wal_bytes"])
-        batches = -(-transfers // BATCH_TRANSFERS)
-        latencies: list[float] = []
-        while len(latencies) < batches:
-            some = books.batches(min(CHUNK_BATCHES, batches - len(latencies)))
-            for applied in some:
-                began = time.perf_counter()
-                await session.append(0, applied)
-                latencies.append(time.perf_counter() - began)
-            measured.accepted += sum(each.rows for each in some)
-            tell("append", measured.accepted)
-        measured.seconds = sum(latencies)
-        measured.per_s = measured.accepted / measured.seconds
-        measured.requests, measured.connections = batches, 1
-        measured.latency_ms = percentiles(latencies)
-        measured.wal_bytes_per_transfer = (
-            await service.database.fetchval(QUERIES["wal_bytes"]) - wal
-        ) / measured.accepted
-        await session.close()
-    return measured
+        session, connection = await Session.open(dsn, 0), await asyncpg.connect(dsn)
+        try:
+            found = Appender(service, session, connection)
+            await found.open()
+            yield found
+        finally:
+            await connection.close()
+            await session.close()
+
+
+async def append_ceiling(service: Service, transfers: int, tell: Tell) -> Measured:
+    """The journal's own rows in full batches, by COPY with the compare-and-set of the head: no engine, no HTTP."""
+    async with appender(service) as found:
+        return (await found.append(transfers, BATCH_TRANSFERS, tell))[0]
 
 
 @contextlib.asynccontextmanager
@@ -121,10 +179,12 @@ async def echo(plan: Plan, scratch: Path, answer_bytes: int, tell: Tell) -> Meas
     """The same requests against a handler that only reads them and answers as many bytes as the ledger."""
     port = free_port()
     async with _process(scratch, "echo", port, str(port), str(answer_bytes)) as (url, process_id):
+        before_s = cpu_s(process_id)
         outcomes, _ = await drive(plan, url, "", scratch, tell)
-        spent_s = cpu_s(process_id)
+        after_s = cpu_s(process_id)
     measured = summarize(plan, outcomes, "baseline", "echo on the same Granian")
-    measured.server_cpu_s = spent_s
+    if before_s is not None and after_s is not None:
+        measured.server_cpu_s = round(after_s - before_s, 2)
     return measured
 
 

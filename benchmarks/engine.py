@@ -1,23 +1,24 @@
-"""The engine by itself, through the Rust boundary: what decoding, deciding, hashing and encoding cost.
+"""The engine by itself: books to decide in, what its steps cost, and what it holds in memory.
 
-Guarded here: what is timed is what the writer calls, on batches of the size that the writer makes. The
-core's own rate, without sealing and without Python, comes from its example `apply_rate`, where Cargo is.
+Guarded here: what is timed is what the writer calls (see `micro.py`), on batches of the size that the writer
+makes. The core's own rates, of deciding and of each codec with its hashes alone, come from its examples, where
+Cargo is.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from benchmarks.bodies import Envelope, account_id, accounts_body, build, first_account
 from benchmarks.nouns import BATCH_TRANSFERS, Form, Plan
@@ -26,6 +27,9 @@ from pyledger import _rust
 
 TENANT: Final = 1
 LEDGER: Final = 1
+BATCH_ROWS: Final = 8_190
+"""The engine's smallest window."""
+MICRO: Final = Path(__file__).with_name("micro.py")
 _CARGO_TIMEOUT_S: Final = 600
 
 
@@ -60,9 +64,16 @@ class Made:
 class Books:
     """An engine with one ledger and some accounts, and transfers between them without end."""
 
-    def __init__(self, accounts: int, *, window_ids: int = 2_000_000) -> None:
+    def __init__(
+        self, accounts: int, *, accounts_max: int = 0, holds_max: int = 2_000_000, window_ids: int = 2_000_000
+    ) -> None:
         self.engine = _rust.Engine(
-            0, ledgers_max=10, accounts_max=accounts + 1, holds_max=2_000_000, window_ids=window_ids, seed=1
+            0,
+            ledgers_max=10,
+            accounts_max=accounts_max or accounts + 1,
+            holds_max=holds_max,
+            window_ids=window_ids,
+            seed=1,
         )
         self.plan = Plan(
             "engine",
@@ -75,88 +86,80 @@ class Books:
             per_request=BATCH_TRANSFERS,
         )
         self._built = 0
-        ledger = _rust.decode_ledger(b'{"id":1,"asset":"EUR","exponent":2}', TENANT)
-        self.opening = [self._decide(ledger)]
+        self.opening = [self._decide(_rust.decode_ledger(b'{"id":1,"asset":"EUR","exponent":2}', TENANT))]
         for start in range(0, accounts, BATCH_TRANSFERS):
-            ids = [
-                account_id(self.plan.first_account, each)
-                for each in range(start, min(start + BATCH_TRANSFERS, accounts))
-            ]
-            self.opening.append(self._decide(_rust.decode_accounts(accounts_body(ids, LEDGER, ()), TENANT)))
+            self.opening.append(self.open_accounts(range(start, min(start + BATCH_TRANSFERS, accounts))))
+
+    def open_accounts(self, indexes: range) -> Made:
+        """Open these accounts in one batch."""
+        ids = [account_id(self.plan.first_account, each) for each in indexes]
+        return self._decide(_rust.decode_accounts(accounts_body(ids, LEDGER, ()), TENANT))
 
     def _decide(self, commands: _rust.Commands) -> Made:
         made = Made.of(self.engine.apply([commands], time.time_ns(), []))
         self.engine.commit()
         return made
 
-    def bodies(self, count: int, form: Form = "binary") -> list[bytes]:
+    def bodies(self, count: int, form: Form = "binary", **fields: Any) -> list[bytes]:
         """Request bodies of full batches with new ids."""
         self._built += 1
-        plan = replace(self.plan, requests=count, seed=self._built, form=form)
+        plan = replace(self.plan, **{"requests": count, "seed": self._built, "form": form, **fields})
         return [each.partition(b"\r\n\r\n")[2] for each in build(plan, Envelope("", "")).requests]
 
-    def batches(self, count: int) -> list[Made]:
-        """So many decided full batches."""
-        return [self._decide(_rust.decode_transfers_binary(body, TENANT)) for body in self.bodies(count)]
+    def batches(self, count: int, **fields: Any) -> list[Made]:
+        """So many decided batches; full ones, unless told otherwise."""
+        return [self._decide(_rust.decode_transfers_binary(body, TENANT)) for body in self.bodies(count, **fields)]
+
+    def transfers(self, count: int, *, pending: bool) -> None:
+        """Decide one batch of so many transfers, or holds that never expire."""
+        (body,) = self.bodies(1, per_request=count, pending_share=1.0 if pending else 0.0)
+        self._decide(_rust.decode_transfers_binary(body, TENANT))
 
 
-def measure(batches: int, tell: Callable[[str, int], None]) -> dict[str, float]:
-    """Transfers a second of each step, by itself, on one thread."""
-    books = Books(10_000)
-    spent: dict[str, float] = {}
-    done: dict[str, int] = {}
+def measure(scratch: Path) -> dict[str, float]:
+    """Transfers a second of each step that `micro.py` takes the time of, by the name of its test."""
+    path = scratch / "micro.json"
+    command = [sys.executable, "-m", "pytest", str(MICRO), "-q", "-p", "no:cacheprovider", f"--benchmark-json={path}"]
+    run = subprocess.run(command, cwd=MICRO.parent.parent, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise RuntimeError(f"{MICRO.name} failed:\n{run.stdout[-2_000:]}{run.stderr[-2_000:]}")
+    found = json.loads(path.read_text("utf-8"))["benchmarks"]
+    return {each["name"].removeprefix("test_") + "_per_s": BATCH_TRANSFERS / each["stats"]["median"] for each in found}
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        result = work()
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
-        done[name] = done.get(name, 0) + BATCH_TRANSFERS
-        return result
 
-    def one(form: str, body: bytes, decode: Callable[[bytes, int], _rust.Commands]) -> None:
-        engine, now_ns = books.engine, time.time_ns()
-        commands = timed(f"decode_{form}", partial(decode, body, TENANT))
-        timed("probe", partial(engine.probe, [commands]))
-        undone = timed("apply_and_seal", partial(engine.apply, [commands], now_ns, []))
-        timed("undo", engine.undo)
-        applied = timed("apply_and_seal", partial(engine.apply, [commands], now_ns, []))
-        assert applied.hash == undone.hash, "an undone batch, decided again, is another one"
-        timed("copy_bytes", partial(getattr, applied, "copy"))
-        timed(f"encode_replies_{form}", partial(getattr, applied, "replies"))
-        timed("commit", engine.commit)
-
-    for turn, (as_binary, as_json) in enumerate(zip(books.bodies(batches), books.bodies(batches, "json"), strict=True)):
-        one("binary", as_binary, _rust.decode_transfers_binary)
-        one("json", as_json, _rust.decode_transfers)
-        tell("engine", (turn + 1) * 2 * BATCH_TRANSFERS)
-    return {f"{name}_per_s": done[name] / seconds for name, seconds in spent.items()}
+def example(root: Path, name: str) -> str:
+    """What one of the core's examples prints; nothing without Cargo or where it does not end."""
+    cargo = shutil.which("cargo")
+    if cargo is None or not (root / f"rust_ext/core/examples/{name}.rs").exists():
+        return ""
+    command = [cargo, "run", "--quiet", "--release", "--locked", "-p", "pyledger-core", "--example", name]
+    try:
+        run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_CARGO_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    return run.stdout
 
 
 def apply_rate(root: Path) -> float | None:
     """Transfers a second through the core's `apply` alone, as its example prints; None without Cargo."""
-    cargo = shutil.which("cargo")
-    if cargo is None or not (root / "rust_ext/core/examples/apply_rate.rs").exists():
-        return None
-    try:
-        run = subprocess.run(
-            [cargo, "run", "--quiet", "--release", "--locked", "-p", "pyledger-core", "--example", "apply_rate"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=_CARGO_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    found = re.search(r"([\d.]+) million transfers a second", run.stdout)
+    found = re.search(r"([\d.]+) million transfers a second", example(root, "apply_rate"))
     return float(found[1]) * 1e6 if found else None
 
 
-def bytes_per_account(accounts: int) -> float | None:
-    """Memory that an account takes, all in, measured in a process of its own; None where RAM is not shown."""
+def codec_rates(root: Path) -> dict[str, float]:
+    """Rows a second of each of the core's codecs alone, by the words of its example; none without Cargo."""
+    found = re.findall(r"^(.+): ([\d.]+) million a second$", example(root, "codec_rate"), re.MULTILINE)
+    return {f"core: {name}, rows/s": float(rate) * 1e6 for name, rate in found}
+
+
+Held = Literal["account", "hold", "window_id"]
+
+
+def bytes_each(what: Held, count: int) -> float | None:
+    """Memory that one of many takes, all in, measured in a process of its own; None where RAM is not shown."""
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_open_accounts, args=(accounts, theirs), daemon=True)
+    process = spawn.Process(target=_fill, args=(what, count, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -165,18 +168,23 @@ def bytes_per_account(accounts: int) -> float | None:
         process.join(10)
 
 
-def _open_accounts(accounts: int, pipe: Connection) -> None:
-    # The smallest window: its ids are counted apart. Two batches first, so that buffers are at their size.
-    books = Books(2 * BATCH_TRANSFERS, window_ids=8_190)
-    engine = _rust.Engine(0, ledgers_max=10, accounts_max=accounts, holds_max=10, window_ids=8_190, seed=1)
-    del books
-    engine.apply([_rust.decode_ledger(b'{"id":1,"asset":"EUR","exponent":2}', TENANT)], time.time_ns(), [])
-    engine.commit()
-    before, first = resident_bytes(os.getpid()), first_account(LEDGER)
-    for start in range(0, accounts, BATCH_TRANSFERS):
-        ids = [account_id(first, each) for each in range(start, min(start + BATCH_TRANSFERS, accounts))]
-        engine.apply([_rust.decode_accounts(accounts_body(ids, LEDGER, ()), TENANT)], time.time_ns(), [])
-        engine.commit()
+def _fill(what: Held, count: int, pipe: Connection) -> None:
+    # What is not asked about is kept at its smallest. Two batches first, so that buffers are at their size.
+    Books(2 * BATCH_TRANSFERS, window_ids=BATCH_ROWS).batches(2)
+    books = Books(
+        0 if what == "account" else 10_000,
+        accounts_max=count if what == "account" else 10_000,
+        holds_max=count if what == "hold" else 10,
+        window_ids=count if what == "window_id" else BATCH_ROWS,
+    )
+    before = resident_bytes(os.getpid())
+    for start in range(0, count, BATCH_TRANSFERS):
+        some = min(BATCH_TRANSFERS, count - start)
+        if what == "account":
+            books.open_accounts(range(start, start + some))
+        else:
+            books.transfers(some, pending=what == "hold")
     after = resident_bytes(os.getpid())
-    assert engine.accounts == accounts
-    pipe.send((after - before) / accounts if before and after else 0.0)
+    held = {"account": books.engine.accounts, "hold": books.engine.holds, "window_id": count}
+    assert held[what] == count
+    pipe.send((after - before) / count if before and after else 0.0)

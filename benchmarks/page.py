@@ -12,6 +12,11 @@ from typing import Any, Final
 
 from benchmarks.plots import Series, lines
 
+VERDICTS: Final = {
+    True: "<span class=good>reached</span>",
+    False: "<span class=bad>missed</span>",
+    None: "",
+}
 STYLE: Final = Path(__file__).with_name("page.css").read_text("utf-8")
 
 
@@ -66,8 +71,8 @@ def _targets(rows: list[dict[str, Any]]) -> str:
             (
                 escape(row["title"]),
                 _number(row["value"]),
-                ("≤ " if row["at_most"] else "≥ ") + _number(row["bound"]),
-                "<span class=good>reached</span>" if row["reached"] else "<span class=bad>missed</span>",
+                "" if row["bound"] is None else ("≤ " if row["at_most"] else "≥ ") + _number(row["bound"]),
+                VERDICTS[row["reached"]],
             )
             for row in rows
         ),

@@ -6,8 +6,23 @@ SELECT last_ns FROM pyledger.head WHERE shard = 0;
 -- name: batches_past_checkpoint
 SELECT head.seq - checkpoint.seq AS batches FROM pyledger.head JOIN pyledger.checkpoint USING (shard);
 
+-- name: plain_table
+CREATE TABLE plain AS SELECT * FROM pyledger.journal WITH NO DATA;
+
 -- name: baseline_books
 SELECT (SELECT count(*) FROM transfer WHERE status = 0), (SELECT sum(debits) - sum(credits) FROM account);
+
+-- name: pgledger_account
+SELECT id FROM pgledger_create_account($1, 'EUR');
+
+-- name: pgledger_move
+SELECT id FROM pgledger_create_transfer($1, $2, $3);
+
+-- name: pgledger_transfers
+SELECT count(*) FROM pgledger_transfers;
+
+-- name: pgledger_sum
+SELECT sum(balance) FROM pgledger_accounts WHERE id = ANY ($1);
 
 -- name: journal_bytes
 SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('pyledger.journal');

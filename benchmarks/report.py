@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.nouns import FIGURES, TARGETS, Case, Measured
+from benchmarks.nouns import FIGURES, FURTHER, TARGETS, Case, Measured
 
 GENERATOR_SHARE_MAX = 0.9
 """Above it a generator process has no time left, and the server may have been faster than the figure."""
@@ -49,15 +49,20 @@ def commit(root: Path) -> dict[str, Any]:
 
 
 def document(
-    about: dict[str, Any], figures: dict[str, float], lines: Iterable[Measured], parts: dict[str, Any]
+    about: dict[str, Any],
+    figures: dict[str, float],
+    further: dict[str, float],
+    lines: Iterable[Measured],
+    parts: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything that was measured, as JSON can hold it."""
-    unknown = set(figures) - set(FIGURES)
+    unknown = (set(figures) - set(FIGURES)) | (set(further) - set(FURTHER))
     assert not unknown, f"figures without an agreed name: {unknown}"
     return {
         **about,
         "figures": {name: figures[name] for name in FIGURES if name in figures},
-        "targets": targets(figures),
+        "further": {name: further[name] for name in FURTHER if name in further},
+        "targets": targets(figures | further),
         "cases": [dataclasses.asdict(each) for each in lines],
         **parts,
     }
@@ -141,7 +146,7 @@ def case_table(lines: Iterable[Measured]) -> Table:
     return table
 
 
-def target_table(figures: dict[str, float]) -> Table:
+def target_table(rows: Iterable[dict[str, Any]]) -> Table:
     """One row a target of which both sides were measured."""
     table = Table(
         title="Targets (on the reference machine)", title_justify="left", box=None, header_style="bold", pad_edge=False
@@ -150,11 +155,10 @@ def target_table(figures: dict[str, float]) -> Table:
     for name in ("measured", "bound"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for row in targets(figures):
-        bound = ("<= " if row["at_most"] else ">= ") + number(row["bound"])
-        table.add_row(
-            row["title"], number(row["value"]), bound, "[green]reached[/]" if row["reached"] else "[yellow]missed[/]"
-        )
+    verdicts = {True: "[green]reached[/]", False: "[yellow]missed[/]", None: ""}
+    for row in rows:
+        bound = "" if row["bound"] is None else ("<= " if row["at_most"] else ">= ") + number(row["bound"])
+        table.add_row(row["title"], number(row["value"]), bound, verdicts[row["reached"]])
     return table
 
 

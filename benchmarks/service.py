@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from benchmarks.wire import Caller
 
 START_TIMEOUT_S: Final = 120.0
 STOP_TIMEOUT_S: Final = 120.0
+LAUNCHER: Final = ("pyledger.cli",)
 WAL_PREMAKE_S: Final = 30.0
 """A server that has run for a day has written all of its WAL files once; a new one is given this long."""
 
@@ -53,6 +55,8 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     directory: Path | None = None
     settings: dict[str, object] = field(default_factory=dict)
+    launcher: tuple[str, ...] = LAUNCHER
+    """The module that is the server's command line, and words before its own."""
     postgres_id: int | None = None
     database: Any = None
 
@@ -137,22 +141,28 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None
         process.wait()
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, launcher: tuple[str, ...] = LAUNCHER) -> list[str]:
     """The public command line, of the Python that runs us."""
-    return [sys.executable, "-m", "pyledger.cli", *arguments]
+    return [sys.executable, "-m", *launcher, *arguments]
 
 
-async def start(directory: Path, *, premake_wal: bool = True, **settings: object) -> Service:
+async def start(
+    directory: Path,
+    settings: Mapping[str, object] | None = None,
+    *,
+    premake_wal: bool = True,
+    launcher: tuple[str, ...] = LAUNCHER,
+) -> Service:
     """Start a server in this directory, wait until it serves, and make a key for it."""
     directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything is measured
     port = free_port()
-    settings = {"data_dir": directory / "data", "port": port, "log_level": "warning", **settings}
-    service = Service(f"http://127.0.0.1:{port}", "", "", directory=directory, settings=settings)
+    every = {"data_dir": directory / "data", "port": port, "log_level": "warning", **(settings or {})}
+    service = Service(f"http://127.0.0.1:{port}", "", "", directory=directory, settings=every, launcher=launcher)
     launch(service)
     try:
         await ready(service)
-        service.key = await asyncio.to_thread(_make_key, settings)
-        service.owner_dsn = _owner_dsn(settings)
+        service.key = await asyncio.to_thread(_make_key, every)
+        service.owner_dsn = _owner_dsn(every)
         await service.connect()
         if premake_wal:
             await _premake_wal(service)
@@ -167,7 +177,7 @@ def launch(service: Service) -> None:
     assert service.directory is not None
     with (service.directory / "server.log").open("ab") as log:
         service.process = subprocess.Popen(
-            command("serve"),
+            command("serve", launcher=service.launcher),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from benchmarks import baselines, engine, peers, restart, service
+from benchmarks import baselines, engine, growth, peers, restart, service
 from benchmarks.nouns import BATCH_TRANSFERS, SMOKE, Case, Measured, Plan, Size
-from benchmarks.processes import machine
+from benchmarks.processes import machine, resident_bytes
 from benchmarks.proof import prove_ids
 from benchmarks.report import add_figures, commit
 from benchmarks.run import Runner
 from benchmarks.workloads import WORKLOADS, Planner, w5_at_half
+from pyledger.settings import Settings
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -31,9 +32,20 @@ SINGLE_ANSWER_BYTES: Final = 750
 """Of a body, until the ledger's own answers were measured in the run."""
 _HEAD_BYTES: Final = 190
 
-GROWN_ACCOUNTS: Final = 10_000_000
-GROWN_ROWS: Final = 50_000_000
-GROWN_SETTINGS: Final[dict[str, object]] = {"accounts_max": 12_000_000}
+DEFAULTS: Final = Settings()
+ANSWER_TIMEOUT_MS: Final = 120_000
+"""Of a server on which hundreds of full requests wait at once because it was asked for."""
+
+PGLEDGER_ACCOUNTS: Final = (50, 10)
+"""As in W6, with which it is compared."""
+
+
+def queue_settings(connections: tuple[int, ...]) -> dict[str, object]:
+    """What a server needs on which so many connections send full requests: the default queue holds eight."""
+    rows = max(connections, default=0) * BATCH_TRANSFERS
+    if rows <= DEFAULTS.queue_rows_max:
+        return {}
+    return {"queue_rows_max": rows, "answer_timeout_ms": ANSWER_TIMEOUT_MS}
 
 
 @dataclass(slots=True)
@@ -47,6 +59,9 @@ class Asked:
     key: str = ""
     database: str = ""
     tigerbeetle: Path | None = None
+    pgledger: str = ""
+    connections: tuple[int, ...] = ()
+    """Further numbers of connections that send full requests."""
 
 
 @dataclass(slots=True)
@@ -58,6 +73,7 @@ class Session:
     """Progress: part, phase, done so far, of how many (0: unknown)."""
     done: Callable[[Measured], None]
     figures: dict[str, float] = field(default_factory=dict)
+    further: dict[str, float] = field(default_factory=dict)
     lines: list[Measured] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
@@ -66,10 +82,12 @@ class Session:
 
     def __post_init__(self) -> None:
         # Seconds as the first number: a database that was benchmarked before has other ledgers.
-        self.planner = Planner(self.asked.size, int(time.time()) % 1_000_000_000 + 1_000_000_000)
+        first_ledger = int(time.time()) % 1_000_000_000 + 1_000_000_000
+        self.planner = Planner(self.asked.size, first_ledger, self.asked.connections)
         self.about = {
             "size": self.asked.size.name,
             "parts": list(self.asked.parts),
+            "settings": queue_settings(self.asked.connections),
             "machine": machine(),
             "began_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **commit(ROOT),
@@ -93,9 +111,8 @@ class Session:
         size = self.asked.size
         if self.wants("engine"):
             await self._engine(size)
-        if self.wants("peers") and self.asked.tigerbeetle:
-            self.show("peers", "tigerbeetle benchmark", 0, 0)
-            self.keep(await peers.tigerbeetle(self.asked.tigerbeetle, size.w1_transfers, self.asked.scratch))
+        if self.wants("peers"):
+            await self._peers(size)
         if any(self.wants(part) for part in (*WORKLOADS, "append", "echo", "sql")):
             await self._on_a_server()
         if self.wants("start") and not self.asked.url:
@@ -104,23 +121,40 @@ class Session:
             )
             self.figures["start_s"], self.more["start"] = round(found["start_s"], 2), found
         if self.wants("growth") and not self.asked.url:
-            await self._growth()
+            server = await self._serve("growth", growth.settings(size))
+            runner = Runner(server, self.asked.scratch, self.tell("growth"))
+            try:
+                found = await growth.measure(self.planner, lambda case: self._case(runner, case))
+                self.more["growth"], self.further = found, self.further | growth.ratios(found)
+            finally:
+                await server.close()
+
+    async def _peers(self, size: Size) -> None:
+        if self.asked.tigerbeetle:
+            self.show("peers", "tigerbeetle benchmark", 0, 0)
+            self.keep(await peers.tigerbeetle(self.asked.tigerbeetle, size.w1_transfers, self.asked.scratch))
+        for accounts in PGLEDGER_ACCOUNTS if self.asked.pgledger else ():
+            self.show("peers", f"pgledger, {accounts} accounts", 0, 0)
+            self.keep(await peers.pgledger(self.asked.pgledger, accounts, size.single_s / 2))
 
     async def _engine(self, size: Size) -> None:
-        total = size.micro_batches * 2 * BATCH_TRANSFERS
-        self.more["engine"] = await asyncio.to_thread(engine.measure, size.micro_batches, self.tell("engine", total))
-        self.show("engine", "apply alone", 0, 0)
+        self.show("engine", "microbenchmarks", 0, 0)
+        self.more["engine"] = await asyncio.to_thread(engine.measure, self.asked.scratch)
+        self.show("engine", "the core alone", 0, 0)
+        self.more["engine"] |= await asyncio.to_thread(engine.codec_rates, ROOT)
         rate = await asyncio.to_thread(engine.apply_rate, ROOT)
         if rate is not None:
             self.figures["apply_per_s"] = rate
-        self.show("engine", "memory of accounts", 0, 0)
-        size_b = await asyncio.to_thread(engine.bytes_per_account, size.start_accounts)
-        if size_b is not None:
-            self.figures["bytes_per_account"] = round(size_b, 1)
+        for what in get_args(engine.Held):
+            self.show("engine", f"memory of each {what}", 0, 0)
+            bytes_each = await asyncio.to_thread(engine.bytes_each, what, size.start_accounts)
+            if bytes_each is not None:
+                into = self.figures if what == "account" else self.further
+                into[f"bytes_per_{what}"] = round(bytes_each, 1)
 
     async def _on_a_server(self) -> None:
         self.show("server", "start", 0, 0)
-        server = await self._serve("server")
+        server = await self._serve("server", queue_settings(self.asked.connections))
         try:
             self.about["postgresql"] = await server.configuration()
             runner = Runner(server, self.asked.scratch, self.tell("server"))
@@ -132,18 +166,30 @@ class Session:
                 if self.wants(name):
                     await self._workload(runner, name, cases(self.planner))
                 if name == "W1":
+                    self._memory(server)
                     await self._single_baselines(server)
             self.show("proof", "ids of the whole journal", 0, 0)
             await prove_ids(server.database)
         finally:
             await server.close()
 
-    async def _serve(self, name: str, **settings: object) -> service.Service:
+    def _memory(self, server: service.Service) -> None:
+        """What the server holds besides accounts and ids, whose sizes were measured before."""
+        resident = resident_bytes(server.process.pid) if server.process is not None else None
+        each_account, each_id = self.figures.get("bytes_per_account"), self.further.get("bytes_per_window_id")
+        if resident is None or each_account is None or each_id is None:
+            return
+        ours = [line for line in self.lines if line.workload == "W1"]
+        ids = min(DEFAULTS.window_ids, sum(line.accepted for line in ours))
+        besides = resident - ids * each_id - sum(line.proof["accounts"] for line in ours) * each_account
+        self.further["server_besides_mb"] = round(besides / 1e6, 1)
+
+    async def _serve(self, name: str, settings: dict[str, object]) -> service.Service:
         if self.asked.url:
             named = service.Service(self.asked.url, self.asked.key, self.asked.database)
             await named.connect()
             return named
-        return await service.start(self.asked.scratch / name, premake_wal=self.asked.size is not SMOKE, **settings)
+        return await service.start(self.asked.scratch / name, settings, premake_wal=self.asked.size is not SMOKE)
 
     async def _workload(self, runner: Runner, name: str, cases: Iterable[Case]) -> None:
         peak = 0.0
@@ -186,56 +232,12 @@ class Session:
                     grouped=grouped,
                 )
             )
+            per_s = round(self.lines[-1].per_s, 1)
             if grouped:
-                self.figures["sql_baseline_256_per_s"] = round(self.lines[-1].per_s, 1)
+                self.further["sql_group_commit_256_per_s"] = per_s
+            else:
+                self.figures["sql_baseline_256_per_s"] = per_s
 
     def _sql_plan(self, grouped: bool) -> Plan:
         name = "sql_grouped_256" if grouped else "sql_plain_256"
         return self.planner.singles("W1", name, "", 256).plan
-
-    async def _growth(self) -> None:
-        """The same traffic on little and on much: rates, and the 99th percentile of singles at a steady pace."""
-        server = await self._serve("growth", **GROWN_SETTINGS)
-        planner, found = self.planner, {}
-        try:
-            runner = Runner(server, self.asked.scratch, self.tell("server"))
-            small = planner.batches("growth", "growth_small", "1 M rows, 10,000 accounts", 1_000_000, "binary")
-            large = planner.batches(
-                "growth", "growth_load", "50 M rows over 10 M accounts", GROWN_ROWS, "binary", accounts=GROWN_ACCOUNTS
-            )
-            await self._case(runner, small)
-            for name, case in (("small", small), ("large", large)):
-                if case is large:
-                    await self._load(runner, large)
-                rate = await self._case(runner, _again(case, f"growth_{name}_rate", 1_000_000 // BATCH_TRANSFERS, 7))
-                pace = planner.singles("growth", "", "", 256).plan
-                steady = replace(
-                    case,
-                    plan=replace(
-                        pace,
-                        case=f"growth_{name}_steady",
-                        ledger=case.plan.ledger,
-                        accounts=case.plan.accounts,
-                        first_account=case.plan.first_account,
-                        requests=50_000,
-                        offered_per_s=5_000.0,
-                    ),
-                )
-                found[name] = (rate.per_s, (await self._case(runner, steady)).latency_ms["99"])
-        finally:
-            await server.close()
-        self.more["growth"] = {
-            "rate_ratio": found["large"][0] / found["small"][0],
-            "p99_ratio": found["large"][1] / found["small"][1],
-        }
-
-    async def _load(self, runner: Runner, case: Case) -> None:
-        """Much of the same, in pieces that the generator can hold."""
-        pieces = 10
-        for piece in range(pieces):
-            await self._case(runner, _again(case, f"growth_load_{piece}", case.plan.requests // pieces, 100 + piece))
-
-
-def _again(case: Case, name: str, requests: int, seed: int) -> Case:
-    """More traffic on the same ledger and accounts."""
-    return replace(case, figure="", plan=replace(case.plan, case=name, requests=requests, seed=case.plan.seed + seed))

@@ -20,6 +20,9 @@ SINGLES_PER_S_MAX: Final = 45_000
 SINGLE_CONNECTIONS: Final = (64, 256, 1_024)
 """Connections of the singles of W1."""
 
+REQUESTS_A_CONNECTION: Final = 2
+"""Of full requests over many connections: each is sent again while the others wait."""
+
 W7_PER_S: Final = 440
 W7_HOT_SHARE: Final = 308 / 440
 W7_POST_AFTER_S: Final = 1.0
@@ -37,20 +40,39 @@ TITLES: Final = {
 
 
 class Planner:
-    """Makes cases, each with a ledger and accounts of its own."""
+    """Makes cases, each with a ledger and accounts of its own; those of W5 share theirs."""
 
-    def __init__(self, size: Size, first_ledger: int) -> None:
+    def __init__(self, size: Size, first_ledger: int, batch_connections: tuple[int, ...] = ()) -> None:
         self.size = size
+        self.batch_connections = batch_connections
+        """Further numbers of connections that send the full requests of W1."""
         self.ledgers = count(first_ledger)
+        self.seeds = count(first_ledger)
+        self._card_books: dict[str, int] = {}
 
     def case(self, workload: str, name: str, title: str, **fields: Any) -> Case:
-        """A case whose plan has these fields."""
+        """A case whose plan has these fields, on a ledger of its own unless they name one."""
         about = {
             key: fields.pop(key) for key in ("account_flags", "funding", "figure", "latency_figure") if key in fields
         }
+        books: dict[str, Any] = {} if "ledger" in fields else self._books()
+        return Case(workload, Plan(case=name, seed=next(self.seeds), **books, **fields), title=title, **about)
+
+    def _books(self) -> dict[str, int]:
         ledger = next(self.ledgers)
-        plan = Plan(case=name, ledger=ledger, first_account=first_account(ledger), seed=ledger, **fields)
-        return Case(workload, plan, title=title, **about)
+        return {"ledger": ledger, "first_account": first_account(ledger)}
+
+    def card_books(self) -> dict[str, Any]:
+        """The books of W5, which all of its cases share: opening and funding them takes longer than a case."""
+        self._card_books = self._card_books or self._books()
+        return {
+            **self._card_books,
+            "accounts": 100_000,
+            "choice": "zipf",
+            "account_flags": NO_OVERDRAFT,
+            "funding": 1_000_000,
+            "amount_max": 1_000,
+        }
 
     def batches(self, workload: str, name: str, title: str, transfers: int, form: Form, **fields: Any) -> Case:
         """A case of full requests."""
@@ -89,6 +111,12 @@ def w1(planner: Planner) -> Iterator[Case]:
     transfers = planner.size.w1_transfers
     yield planner.batches("W1", "w1_binary", "8,189 a request, binary", transfers, "binary", figure="w1_binary_per_s")
     yield planner.batches("W1", "w1_json", "8,189 a request, JSON", transfers, "json", figure="w1_json_per_s")
+    for connections in planner.batch_connections:
+        some = max(transfers, REQUESTS_A_CONNECTION * connections * BATCH_TRANSFERS)
+        for form in ("binary", "json"):
+            yield planner.batches(
+                "W1", f"w1_{form}_{connections}", f"8,189 a request, {form}", some, form, connections=connections
+            )
     for connections in SINGLE_CONNECTIONS:
         figure = f"single_{connections}_per_s" if connections >= 256 else ""
         yield planner.singles("W1", f"single_{connections}", "one a request", connections, figure=figure)
@@ -169,12 +197,8 @@ def w5(planner: Planner) -> Iterator[Case]:
             f"w5_{connections}",
             "closed loop",
             connections,
-            accounts=100_000,
-            choice="zipf",
-            account_flags=NO_OVERDRAFT,
-            funding=1_000_000,
-            amount_max=1_000,
             seconds_max=planner.size.single_s * 0.6,
+            **planner.card_books(),
         )
 
 
@@ -188,13 +212,9 @@ def w5_at_half(planner: Planner, peak_per_s: float) -> Case:
         form="single",
         requests=max(1, int(offered * planner.size.open_s)),
         connections=256,
-        accounts=100_000,
-        choice="zipf",
-        account_flags=NO_OVERDRAFT,
-        funding=1_000_000,
-        amount_max=1_000,
         offered_per_s=offered,
         latency_figure="authorization_p99_ms",
+        **planner.card_books(),
     )
 
 

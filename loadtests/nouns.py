@@ -6,10 +6,10 @@ TOML files and `rules.py` derives one from another.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 SOURCES: Final = 8
 """Users of each class, always: a user is a source of arrivals, and the shape varies the rate of each."""
@@ -161,17 +161,9 @@ class CostBounds(Strict, frozen=True):
     ratio_max: float
 
 
-class GateMargins(Strict, frozen=True):
-    """How much `--gate` allows beyond the bounds."""
-
-    p50_times: float
-    tail_times: float
-
-
 class Slo(Strict, frozen=True):
     """slo.toml."""
 
-    gate: GateMargins
     authorization: list[AuthorizationBound]
     rates: RateBounds
     books: BookBounds
@@ -181,13 +173,9 @@ class Slo(Strict, frozen=True):
         """The latency bounds that apply at an offered rate, with some room for a rate that was rounded."""
         return next((each for each in self.authorization if each.requests_per_s * 1.01 >= requests_per_s), None)
 
-    def for_gate(self) -> Slo:
-        """The bounds with the margins of `--gate`."""
-        return replace(self, authorization=[
-            replace(each, p50_ms=each.p50_ms * self.gate.p50_times, p95_ms=each.p95_ms * self.gate.tail_times,
-                    p99_ms=each.p99_ms * self.gate.tail_times)
-            for each in self.authorization
-        ])  # fmt: skip
+
+Allowed = Mapping[tuple[str, float], float]
+"""By profile and percentile, the ms that a busy machine is allowed where that is more than slo.toml says."""
 
 
 class ComputePrices(Strict, frozen=True):

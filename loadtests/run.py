@@ -21,7 +21,8 @@ from benchmarks.proof import Claim, prove
 from benchmarks.service import Service
 from loadtests import cost, gates, measure, readback
 from loadtests.books import Caller, open_books
-from loadtests.nouns import DRAIN_S, START_DELAY_S, Books, Plan, Prices, Slo
+from loadtests.gates import Gate
+from loadtests.nouns import DRAIN_S, START_DELAY_S, Allowed, Books, Plan, Prices, Slo
 from loadtests.seen import Seen, acknowledged, write_copy
 
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
@@ -47,6 +48,7 @@ class Asked(msgspec.Struct, frozen=True):
     requests_per_s: float = 0.0
     processes: int = 1
     seed: str = ""
+    allowed: Allowed = {}
 
 
 class Run(msgspec.Struct):
@@ -54,7 +56,7 @@ class Run(msgspec.Struct):
 
     plan: Plan
     seen: Seen
-    gates: list[gates.Gate]
+    gates: list[Gate]
     queue: list[tuple[float, float]]
     """Second of the run, and rows that waited."""
     usage: cost.Usage | None
@@ -63,6 +65,12 @@ class Run(msgspec.Struct):
     proof: dict[str, int]
     others_cores: float | None
     """Cores of this machine that were busy with something else meanwhile."""
+
+    @property
+    def chances(self) -> list[Gate]:
+        """Broken bounds that may be the machine's doing; none if another one is broken as well."""
+        broken = [gate for gate in self.gates if gate.kept is False]
+        return broken if all(gate.chance for gate in broken) else []
 
 
 class Runner:
@@ -104,7 +112,7 @@ class Runner:
         queue = [(wall_s - first_s, rows) for wall_s, rows in watch.queue if 0.0 <= wall_s - first_s <= plan.seconds]
         deepest = max((rows for _, rows in queue), default=None)
         return Run(
-            plan, seen, gates.judge(plan, seen, found, deepest, self._slo), queue, usage,
+            plan, seen, gates.judge(plan, seen, found, deepest, self._slo, self._asked.allowed), queue, usage,
             None if usage is None else cost.price(usage, self._prices),
             gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof,
             watch.others_cores(first_s, first_s + plan.seconds, seen.cpu_cores * plan.seconds),

@@ -7,12 +7,14 @@ not a recorded outcome is an error; and a retry gets the first answer's status a
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from random import Random
 from typing import Any, ClassVar, Final
 
 import gevent
 from gevent.pool import Pool
 from locust import FastHttpUser, constant, task
+from locust.user.users import UserMeta
 
 from loadtests import nouns
 from loadtests.asking import Asking
@@ -32,7 +34,11 @@ OVERDRAW_CENTS: Final = 10**15
 """More than any customer ever has."""
 
 
-class Source(FastHttpUser):
+class SourceMeta(ABCMeta, UserMeta):
+    """Locust's own kind of class, that can have abstract methods."""
+
+
+class Source(FastHttpUser, metaclass=SourceMeta):
     """Starts flows when they are due."""
 
     abstract = True
@@ -71,9 +77,9 @@ class Source(FastHttpUser):
         finally:
             self.session.under_way -= 1
 
+    @abstractmethod
     def flow(self, due_s: float) -> None:
         """What this kind of user does, from its first request on."""
-        raise NotImplementedError
 
     def on_stop(self) -> None:
         """Let the flows under way end, and count what was due and never sent."""

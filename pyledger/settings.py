@@ -76,7 +76,7 @@ class Settings:
 
     shard: int = _setting(0, "which shard this server writes", low=0, high=32_767)
     queue_rows_max: int = _setting(
-        65_536, "rows that wait for a batch; beyond it 503: eight batches, tens of ms", low=8_190, high=1_048_576
+        65_536, "rows that wait for a batch; beyond it 503: eight batches, tens of ms", low=8_190, high=4_194_304
     )
     ledgers_max: int = _setting(10_000, "ledgers in memory; a new one beyond it is refused", low=1, high=1_000_000)
     accounts_max: int = _setting(10_000_000, "accounts in memory, 200 bytes each: 2 GB", low=1, high=1_000_000_000)

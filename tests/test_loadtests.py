@@ -149,20 +149,39 @@ def test_each_bound_can_be_broken_and_says_so_in_one_line(
     assert "\n" not in line
 
 
-def test_the_gate_allows_more_than_the_bounds_but_not_anything() -> None:
-    plain, gate = SLO.bound_for(500.0), SLO.for_gate().bound_for(500.0)
-    assert plain is not None and gate is not None
-    assert plain.p50_ms < gate.p50_ms < plain.p50_ms + 5.0, "a commit that takes 5 ms longer must be found"
-    assert plain.p99_ms < gate.p99_ms
+def test_the_gate_allows_what_the_kept_runs_showed_and_no_less_than_the_bounds() -> None:
+    slow = seen.Seen(STEADY, [recorded([0.004] * 390 + [0.030] * 10)])
+    p99 = "authorization p99 at 500 requests/s"
+
+    def kept(allowed: nouns.Allowed) -> bool | None:
+        return {gate.name: gate.kept for gate in gates.latency(STEADY, slow, SLO, allowed)}[p99]
+
+    assert kept({}) is False
+    assert kept({("steady", 99.0): 40.0}) is True
+    assert kept({("steady", 99.0): 20.0}) is False
+    assert kept({("busy", 99.0): 40.0}) is False
+    good = seen.Seen(STEADY, [recorded(GOOD)])
+    tight = gates.latency(STEADY, good, SLO, dict.fromkeys([("steady", 50.0), ("steady", 99.0)], 0.001))
+    assert {gate.kept for gate in tight} == {True}
+
+
+def test_only_what_may_be_chance_is_measured_again() -> None:
+    def chances(**books: Any) -> list[str]:
+        found = list(judged([recorded([0.004] * 370 + [0.012] * 30)], **books).values())
+        made = run.Run(STEADY, seen.Seen(STEADY, []), found, [], None, None, None, {}, None)
+        return [gate.name for gate in made.chances]
+
+    assert chances() == ["authorization p95 at 500 requests/s"]
+    assert chances(ids=["1 ids are acknowledged but not stored"]) == []
 
 
 def test_what_was_not_measured_is_not_kept() -> None:
     assert gates.at_most("run", "queue", None, 1.0).kept is None
     assert {gate.kept for gate in gates.judge_cost(None, None, SLO)} == {None}
-    few = gates.latency(STEADY, seen.Seen(STEADY, [recorded([9.0] * 100)]), SLO)
+    few = gates.latency(STEADY, seen.Seen(STEADY, [recorded([9.0] * 100)]), SLO, {})
     assert [(gate.kept, "too few" in gate.why) for gate in few] == [(None, True)]
     fast = msgspec.structs.replace(STEADY, requests_per_s=1e6)
-    assert [gate.kept for gate in gates.latency(fast, seen.Seen(fast, [recorded(GOOD)]), SLO)] == [None]
+    assert [gate.kept for gate in gates.latency(fast, seen.Seen(fast, [recorded(GOOD)]), SLO, {})] == [None]
 
 
 USAGE = cost.Usage(

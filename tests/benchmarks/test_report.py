@@ -22,17 +22,20 @@ def a_result() -> dict[str, Any]:
     line = Measured("<case>", "W1", "a & b", "json", 4, 50, 10, 500, seconds=2.0, per_s=250.0,
                     latency_ms=percentiles([0.001, 0.002, 0.5]), timeline=[(1.0, 200.0), (2.0, 300.0)])  # fmt: skip
     about = {"size": "quick", "began_at": "now", "commit": "unknown", "changed": False, "machine": {"cpu": "<b>"}}
-    return report.document(about, {"w1_binary_per_s": 500_000.0, "append_ceiling_per_s": 600_000.0}, [line], {})
+    figures, further = {"w1_binary_per_s": 500_000.0, "append_ceiling_per_s": 600_000.0}, {"growth_rate_ratio": 0.5}
+    return report.document(about, figures, further, [line], {})
 
 
 def test_the_report_names_figures_and_targets() -> None:
     found = a_result()
     assert found["figures"] == {"w1_binary_per_s": 500_000.0, "append_ceiling_per_s": 600_000.0}
     reached = {row["title"]: row["reached"] for row in found["targets"]}
-    assert reached == {"W1, binary form, transfers/s": True, "W1, binary form / raw append ceiling": True}
+    assert reached == {"W1, binary form, transfers/s": True, "W1, binary form / raw append ceiling": True,
+                       "grown books / small books, rate": False}  # fmt: skip
     assert json.loads(json.dumps(found)) == json.loads(json.dumps(found))
-    with pytest.raises(AssertionError):
-        report.document({}, {"some_other_name": 1.0}, [], {})
+    for wrong in (({"some_other_name": 1.0}, {}), ({}, {"w1_binary_per_s": 1.0})):
+        with pytest.raises(AssertionError):
+            report.document({}, *wrong, [], {})
 
 
 def test_the_page_stands_alone() -> None:
@@ -60,7 +63,9 @@ def test_the_command_line_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
     assert asked("--only", "w1,ECHO").parts == ("W1", "echo")
     assert "growth" not in asked().parts
     assert "growth" in asked("--full").parts
-    for wrong, message in ((("--only", "W8"), "W8 is none of"), (("--url", "http://h"), "needs --database"),
+    assert asked("--connections", "64,256").connections == (64, 256)
+    for wrong, message in ((("--connections", "64,x"), "no list of numbers"), (("--connections", "0"), "at least one"),
+                           (("--only", "W8"), "W8 is none of"), (("--url", "http://h"), "needs --database"),
                            (("--tigerbeetle", "/nowhere"), "is not a file")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             asked(*wrong)

@@ -12,9 +12,12 @@ from uuid import UUID
 import pytest
 
 from benchmarks.bodies import BINARY_TYPE, Envelope, Ids, build, uuid_text
-from benchmarks.nouns import FIGURES, SMOKE, TARGETS
+from benchmarks.nouns import BATCH_TRANSFERS, FIGURES, FURTHER, SMOKE, TARGETS
+from benchmarks.service import environment
+from benchmarks.session import queue_settings
 from benchmarks.workloads import WORKLOADS, Planner, w5_at_half
 from pyledger import _rust
+from pyledger.settings import Settings
 from tests.benchmarks.support import FIRST, body, plan
 
 
@@ -96,7 +99,26 @@ def test_the_shares_of_workers_are_the_whole_plan() -> None:
 def test_every_workload_makes_cases_with_known_figures() -> None:
     planner = Planner(SMOKE, 1)
     cases = [case for make in WORKLOADS.values() for case in make(planner)] + [w5_at_half(planner, 100.0)]
-    assert len({case.plan.ledger for case in cases}) == len(cases)
+    own = [case.plan.ledger for case in cases if case.workload != "W5"]
+    assert len(set(own)) == len(own)
+    assert len({case.plan.ledger for case in cases if case.workload == "W5"}) == 1
+    assert len({case.plan.seed for case in cases}) == len(cases)
     assert len({case.plan.case for case in cases}) == len(cases)
     assert {case.figure or case.latency_figure for case in cases} - {""} <= set(FIGURES)
-    assert {target.figure for target in TARGETS} | {target.against for target in TARGETS} - {""} <= set(FIGURES)
+    named = {target.figure for target in TARGETS} | {target.against for target in TARGETS} - {""}
+    assert named <= set(FIGURES) | set(FURTHER)
+    assert set(FIGURES).isdisjoint(FURTHER)
+
+
+def test_more_connections_get_a_queue_that_holds_them() -> None:
+    assert queue_settings(()) == queue_settings((8,)) == {}
+    asked = queue_settings((64, 256))
+    assert asked["queue_rows_max"] == 256 * BATCH_TRANSFERS
+    Settings.load(environment(asked), user_id=0)
+    cases = {case.plan.case: case.plan for case in WORKLOADS["W1"](Planner(SMOKE, 1, (256,)))}
+    assert cases["w1_binary_256"].connections == 256
+    assert cases["w1_json_256"].requests >= 2 * 256
+
+
+def test_w5_is_offered_what_half_of_its_peak_is() -> None:
+    assert w5_at_half(Planner(SMOKE, 1), 1_000.0).plan.offered_per_s == 500.0

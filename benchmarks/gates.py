@@ -1,0 +1,123 @@
+"""`make gates`: did anything that this project is proud of get slower?
+
+Starts a server of its own, takes the readings of `rounds.py`, and holds their ratios against the margins that
+follow from `results/gates.json`. A ratio that fell is measured once more, said openly, and judged by that alone.
+Exit codes: 0 all kept, 1 some fell (each in a line that says by how much), 2 could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.status import Status
+
+from benchmarks import rounds, service
+from benchmarks.nouns import QUICK, ProofFailed
+from benchmarks.ratios import KEPT, RATIOS, RUNS_MIN, Margin, Ratio, Verdict, add_run, kept_runs, margins
+from benchmarks.workloads import Planner
+
+ALL_KEPT, FELL, NOT_MEASURED = 0, 1, 2
+ROUNDS: Final = 3
+WIDTH: Final = 200
+
+
+def options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gates", description=__doc__.splitlines()[0])
+    names = [ratio.name for ratio in RATIOS]
+    parser.add_argument("--only", metavar="NAMES", default="", help=f"some of {','.join(names)}")
+    parser.add_argument("--brief", action="store_true", help="one round, on a server whose WAL is new")
+    parser.add_argument("--keep", action="store_true", help=f"add this run to {KEPT.name}, judge nothing")
+    parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
+    parser.add_argument(
+        "--launcher", default=" ".join(service.LAUNCHER), metavar="MODULE", help="starts the server instead of it"
+    )
+    found = parser.parse_args(arguments)
+    wanted = [name for name in found.only.split(",") if name]
+    if unknown := set(wanted) - set(names):
+        parser.error(f"--only: {', '.join(sorted(unknown))} is none of {', '.join(names)}")
+    found.ratios = [ratio for ratio in RATIOS if not wanted or ratio.name in wanted]
+    return found
+
+
+async def measure(
+    asked: argparse.Namespace, scratch: Path, bounds: dict[str, Margin], status: Status
+) -> dict[str, Any]:
+    """The readings, the ratios, and the verdicts on those that have a margin."""
+    status.update("server: start")
+    server = await service.start(
+        scratch / "server", premake_wal=not asked.brief, launcher=tuple(asked.launcher.split())
+    )
+    turns = 1 if asked.brief else ROUNDS
+    try:
+        planner = Planner(QUICK, int(time.time()) % 1_000_000_000 + 1_000_000_000)
+        async with rounds.opened(server, scratch, planner, status.update) as found:
+            await found.measure({part for ratio in asked.ratios for part in ratio.parts}, turns)
+            first = {ratio.name: ratio.value(found.readings) for ratio in asked.ratios}
+            fallen = [ratio for ratio in asked.ratios if not _kept(ratio, first[ratio.name], bounds)]
+            if fallen:
+                await found.measure({part for ratio in fallen for part in ratio.parts}, turns)
+            ratios = first | {ratio.name: ratio.value(found.readings) for ratio in fallen}
+    finally:
+        await server.close()
+    verdicts = [
+        Verdict(ratio, ratios[ratio.name], bounds[ratio.name], first[ratio.name] if ratio in fallen else None)
+        for ratio in asked.ratios
+        if ratio.name in bounds
+    ]
+    return {"readings": found.readings, "ratios": ratios, "verdicts": verdicts}
+
+
+def _kept(ratio: Ratio, value: float, bounds: dict[str, Margin]) -> bool:
+    return ratio.name not in bounds or Verdict(ratio, value, bounds[ratio.name]).kept
+
+
+def main() -> int:
+    """Measure and judge; the exit code."""
+    asked, console = options(), Console(width=None if sys.stdout.isatty() else WIDTH)
+    bounds = {} if asked.keep else margins(kept_runs())
+    if not asked.keep and (missing := [ratio.name for ratio in asked.ratios if ratio.name not in bounds]):
+        sys.stderr.write(f"gates: {KEPT.name} has fewer than {RUNS_MIN} runs with {', '.join(missing)}\n")
+        return NOT_MEASURED
+    base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
+    base.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="pyledger-gates-", dir=base))
+    # PostgreSQL does not run as root, and its user must get to its data.
+    scratch.chmod(0o711)
+    began = time.monotonic()
+    try:
+        with console.status("") as status:
+            found = asyncio.run(measure(asked, scratch, bounds, status))
+    except (ProofFailed, RuntimeError, OSError) as error:
+        sys.stderr.write(f"gates: {type(error).__name__}: {error}\n")
+        return NOT_MEASURED
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for name, value in found["readings"].items():
+        console.print(f"  {name:<22} {value:>14,.2f}", highlight=False)
+    if asked.keep:
+        add_run(KEPT, {"ratios": {name: round(value, 4) for name, value in found["ratios"].items()}})
+    return show(found["verdicts"], time.monotonic() - began, console)
+
+
+def show(verdicts: list[Verdict], seconds: float, console: Console) -> int:
+    """Every verdict in a line, those that fell last; the exit code."""
+    for verdict in sorted(verdicts, key=lambda each: not each.kept):
+        colour = "green" if verdict.kept else "red"
+        console.print(f"[{colour}]{verdict.line()}[/]", highlight=False, soft_wrap=True)
+    fell = sum(not verdict.kept for verdict in verdicts)
+    text = f"{fell} of {len(verdicts)} gates fell" if fell else f"all {len(verdicts)} gates were kept"
+    console.print(f"{text}, in {seconds:.0f} s", highlight=False)
+    return FELL if fell else ALL_KEPT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""What `--gate` allows beyond slo.toml: what the machine of the kept runs was seen to do by itself.
+
+A machine that checks changes does other things meanwhile, and of twenty seconds one slow moment is much. Guarded
+here: nothing is typed in; each allowance follows from the runs in `benchmarks/results/gates-load.json`, by the same
+rule as the margins of `make gates`, and it only ever widens a bound of slo.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from benchmarks import ratios
+from loadtests.gates import AUTHORIZATIONS_MIN
+from loadtests.nouns import Allowed
+from loadtests.run import Run
+from loadtests.seen import percentile
+
+KEPT: Final = ratios.KEPT.with_name("gates-load.json")
+SHARES: Final = (50.0, 95.0, 99.0)
+
+
+def margins(path: Path = KEPT) -> dict[tuple[str, float], ratios.Margin]:
+    """What enough kept runs say of a profile's percentile, in ms."""
+    values: dict[tuple[str, float], list[float]] = {}
+    for run in ratios.kept_runs(path):
+        for profile, latency in run["authorization_ms"].items():
+            for share, value in latency.items():
+                values.setdefault((profile, float(share)), []).append(value)
+    return {name: ratios.Margin.of(some, at_most=True) for name, some in values.items() if len(some) >= ratios.RUNS_MIN}
+
+
+def bounds(path: Path = KEPT) -> Allowed:
+    """The bounds that follow."""
+    return {name: margin.bound for name, margin in margins(path).items()}
+
+
+def keep(runs: Iterable[Run], cost_ratio: float | None, path: Path = KEPT) -> None:
+    """Add what the gate's profiles gave to the runs that allowances follow from."""
+    latencies = {
+        run.plan.profile: {f"{share:g}": round(percentile(counts, share) or 0.0, 3) for share in SHARES}
+        for run in runs
+        if (counts := run.seen.judged_authorizations).total() >= AUTHORIZATIONS_MIN
+    }
+    ratio = None if cost_ratio is None else round(cost_ratio, 4)
+    ratios.add_run(path, {"authorization_ms": latencies, "cost_ratio": ratio})

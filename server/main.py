@@ -14,6 +14,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,6 +119,8 @@ class Process:
         self.service.metrics_open_on_loopback = not settings.behind_tls_proxy
         self.metrics.watch(self.service)
         self.application = Application(self.service, self.connections_max)
+        self.deadline_s: float | None = None
+        """When a stop that was asked for gives up, by the monotonic clock."""
 
     async def run(self) -> int:
         """Serve until told to stop or until the ledger ends; the exit code."""
@@ -176,13 +179,14 @@ class Process:
                 await self._drain(ENDED_DRAIN_S)
         finally:
             told.cancel()
-            await ledger.close()
+            await ledger.close(None if self.deadline_s is None else self.deadline_s - time.monotonic())
         return int(await ended)
 
     async def _end(self, living: asyncio.Task[int]) -> None:
         """Answer what was taken, then let go of the head."""
         log.info("stopping: answering what was taken")
         self.service.stopping = True
+        self.deadline_s = time.monotonic() + self.settings.drain_timeout_s
         await self._drain(self.settings.drain_timeout_s)
         if self.service.ledger is None:
             living.cancel()

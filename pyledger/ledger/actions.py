@@ -58,7 +58,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """Is the head ours and here? As a sign of life it writes. Reply: (bool, warnings)."""
+    """Is the head ours and here? As a beat it writes. Reply: (bool, whether only a beat can tell, warnings)."""
 
     epoch: int
     position: Position

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Final
 from pyledger._rust import Engine
 from pyledger.ledger import migrate, rules
 from pyledger.ledger.checkpoint import Checkpointer
+from pyledger.ledger.clock import Clock
 from pyledger.ledger.commit import Committer
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool, connect
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
+    CLOCK_LOOK_S,
+    CLOCK_SKEW_MAX_NS,
     CONNECT_TIMEOUT_S,
     PARTITION_UPKEEP_S,
     PARTITIONS_AHEAD_WEEKS,
@@ -52,8 +55,8 @@ log: Final = logging.getLogger("pyledger.ledger")
 class Ledger:
     """One shard, opened: takeover, recovery, writer, checkpoints, partitions and reads."""
 
-    def __init__(self, settings: Settings, database: Database, time_ns: Callable[[], int]) -> None:
-        self._settings, self._database, self._time_ns = settings, database, time_ns
+    def __init__(self, settings: Settings, database: Database, wall_ns: Callable[[], int]) -> None:
+        self._settings, self._database, self._clock = settings, database, Clock(wall_ns)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._pool = Pool(database.url, f"pyledger reads {settings.shard}")
         self._committer: Committer | None = None
@@ -63,16 +66,18 @@ class Ledger:
         self._serving = asyncio.Event()
         self._warned = False
         self.stats = Stats()
-        self.writer = Writer(self._new_engine(), self.stats, queue_rows_max=settings.queue_rows_max, time_ns=time_ns)
+        self.writer = Writer(
+            self._new_engine(), self.stats, queue_rows_max=settings.queue_rows_max, time_ns=self._clock
+        )
         self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
 
     @classmethod
-    async def open(cls, settings: Settings, database: Database, *, time_ns: Callable[[], int] = time.time_ns) -> Ledger:
+    async def open(cls, settings: Settings, database: Database, *, wall_ns: Callable[[], int] = time.time_ns) -> Ledger:
         """Migrate (if `owner_url` is given), check the database and begin to take over; returns before
         the shard is owned. Raises `StartupRefused`. `state` tells how far it is."""
         if database.owner_url:
             await migrate.upgrade(database.owner_url)
-        ledger = cls(settings, database, time_ns)
+        ledger = cls(settings, database, wall_ns)
         try:
             session = await ledger._open_session()
             await session.open_shard()
@@ -102,14 +107,17 @@ class Ledger:
         assert self._main is not None
         return await asyncio.shield(self._main)
 
-    async def close(self) -> None:
-        """Refuse what is new, answer what was taken, checkpoint, release the head. Never raises."""
+    async def close(self, within_s: float | None = None) -> None:
+        """Refuse what is new, answer what was taken, checkpoint, release the head. Never raises.
+
+        Gives up on a PostgreSQL that does not answer after `within_s`, or after the setting `drain_timeout_s`."""
         assert self._main is not None
+        deadline_s = time.monotonic() + (self._settings.drain_timeout_s if within_s is None else within_s)
         self.writer.close()
         if self._serving.is_set():
             if not self._main.done():
                 self.stats.state = State.STOPPING
-            await self._drain(self._main)
+            await self._drain(self._main, deadline_s)
         else:
             # Nothing was taken yet, and a fence that is cut off harms nobody.
             self._main.cancel()
@@ -124,15 +132,14 @@ class Ledger:
         if self.stats.state not in (State.FENCED, State.HALTED):
             self.stats.state = State.STOPPED
 
-    async def _drain(self, main: asyncio.Task[Exit]) -> None:
-        """Wait for the writer and the checkpoints, but no longer than the settings say."""
+    async def _drain(self, main: asyncio.Task[Exit], deadline_s: float) -> None:
+        """Wait for the writer and the checkpoints, but no longer than that."""
         assert self._committer is not None
         assert self._checkpointer is not None
         self._checkpointer.stop()
-        deadline_s = time.monotonic() + self._settings.drain_timeout_s
-        await asyncio.wait({main}, timeout=self._settings.drain_timeout_s)
+        await asyncio.wait({main}, timeout=max(1.0, deadline_s - time.monotonic()))
         if not main.done():
-            log.error("the last batch is not answered after %d s: giving up", self._settings.drain_timeout_s)
+            log.error("the last batch is not answered in time: giving up")
             self._committer.abandon()
             await asyncio.wait({main})
         keeping = {task for task in self._keeping if task.get_name() == "pyledger checkpoints"}
@@ -223,7 +230,7 @@ class Ledger:
         session = await Session.open(self._database.url, self._settings.shard)
         try:
             # Nothing is in flight yet: a PostgreSQL that stalls here is as good as one that is away.
-            facts = await asyncio.wait_for(session.facts(self._time_ns), CONNECT_TIMEOUT_S)
+            facts = await asyncio.wait_for(session.facts(self._clock.wall_ns), CONNECT_TIMEOUT_S)
             for refusal in rules.refusals(facts):
                 raise StartupRefused(refusal)
             danger = rules.rewriting(facts)
@@ -251,16 +258,28 @@ class Ledger:
         self._keeping = [
             asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
             asyncio.create_task(self._keep_partitions(committer), name="pyledger partitions"),
+            asyncio.create_task(self._keep_clock(), name="pyledger clock"),
         ]
 
     async def _keep_partitions(self, committer: Committer) -> None:
         while True:
             try:
-                end_ns = await self._pool.value("make_partitions", self._time_ns(), 1 + PARTITIONS_AHEAD_WEEKS)
+                end_ns = await self._pool.value("make_partitions", self._clock(), 1 + PARTITIONS_AHEAD_WEEKS)
                 committer.protocol.partitions_end_ns = max(committer.protocol.partitions_end_ns, end_ns)
             except CONNECTION_ERRORS as error:
                 log.warning("the next partitions are not made yet: %s", first_line(error))
             await asyncio.sleep(PARTITION_UPKEEP_S)
+
+    async def _keep_clock(self) -> None:
+        """Follow the wall clock, but only where PostgreSQL's agrees with it."""
+        while True:
+            await asyncio.sleep(CLOCK_LOOK_S)
+            with contextlib.suppress(*CONNECTION_ERRORS):
+                before_ns = self._clock.wall_ns()
+                database_ns = 1000 * int(await self._pool.value("clock"))
+                skew_ns = self._clock.compare(before_ns, database_ns, self._clock.wall_ns())
+                if abs(skew_ns) > CLOCK_SKEW_MAX_NS:
+                    log.error("this machine's clock is %.1f s behind PostgreSQL's: not believed", skew_ns / 1e9)
 
 
 async def _beat(session: Session, head: Head, enough: asyncio.Event) -> None:

@@ -51,6 +51,8 @@ SAME_FAILURE_MAX: Final = 3
 """A batch that PostgreSQL refuses so often for what is in it halts the writer: it is a bug, not weather."""
 CLOCK_SKEW_MAX_NS: Final = 1_000_000_000
 """Between this machine's clock and PostgreSQL's."""
+CLOCK_LOOK_S: Final = 5.0
+"""How often this machine's clock is compared with PostgreSQL's while serving."""
 WEEK_NS: Final = 7 * 86_400 * 1_000_000_000
 """One partition of the journal."""
 PARTITIONS_AHEAD_WEEKS: Final = 4

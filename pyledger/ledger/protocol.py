@@ -108,8 +108,12 @@ class CommitProtocol:
         return True
 
     def _confirm(self, beat: bool) -> Steps[bool]:
-        """A batch without rows: its answers hold if the head is still ours and where we think."""
-        ours, warnings = yield Confirm(self.epoch, self.acknowledged, beat)
+        """A batch without rows: its answers hold if the head is still ours and where we think.
+
+        With a synchronous standby only a write can tell: it waits for the standby, which may be the primary now."""
+        ours, only_beat, warnings = yield Confirm(self.epoch, self.acknowledged, beat)
+        if ours and only_beat:
+            ours, _, warnings = yield Confirm(self.epoch, self.acknowledged, beat=True)
         if not ours:
             yield from self._lost_the_head()
         certain(warnings)

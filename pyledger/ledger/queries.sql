@@ -80,10 +80,13 @@ VALUES ((SELECT shard FROM moved), {seq}, {epoch}, {rows}, {first_ns}, {last_ns}
     decode('{hash}', 'hex'))
 
 -- name: beat
-UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4 RETURNING seq
+UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
+RETURNING seq, false AS synchronous
 
 -- name: confirm
-SELECT seq FROM pyledger.head WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
+-- Where a standby must have every commit, a plain read proves nothing about a successor: then a beat has to follow.
+SELECT seq, current_setting('synchronous_standby_names') <> '' AS synchronous
+FROM pyledger.head WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
 
 -- name: lookup
 -- Rows by id, of the first pair of arrays, and rows that acted on a target, of the second: at most one that

@@ -145,12 +145,13 @@ class Session:
         await self._connection._copy_in(statement, memoryview(batch.copy), None)
         return list(self.warnings)
 
-    async def confirm(self, epoch: int, position: Position, *, beat: bool) -> tuple[bool, list[str]]:
-        """Whether the head is ours and where we think, and PostgreSQL's warnings. A beat also shows life."""
+    async def confirm(self, epoch: int, position: Position, *, beat: bool) -> tuple[bool, bool, list[str]]:
+        """Whether the head is ours and where we think; whether only a beat, which writes, can tell, since a
+        standby could have been promoted; and PostgreSQL's warnings. A beat also shows life."""
         self.warnings.clear()
         query = QUERIES["beat" if beat else "confirm"]
         row = await self._connection.fetchrow(query, self._shard, epoch, position.seq, position.hash)
-        return row is not None, list(self.warnings)
+        return row is not None, row is not None and row["synchronous"], list(self.warnings)
 
 
 OpenSession = Callable[[], Awaitable[Session]]

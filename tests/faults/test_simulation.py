@@ -14,7 +14,7 @@ from tests.faults.rows.b1_protocol import history
 from tests.faults.simulation.server import Server
 
 SEED: Final = 1
-CAUGHT_WITHIN: Final = 5_000
+CAUGHT_WITHIN: Final = 3_000
 """Histories; some seconds."""
 
 

@@ -65,9 +65,9 @@ async def test_synchronous_commit_off(database: Database) -> None:
 
 
 async def test_a_clock_that_is_off(database: Database) -> None:
-    fast = await refused(Where(database.server_dsn), time_ns=lambda: time.time_ns() + 2 * 10**9)
+    fast = await refused(Where(database.server_dsn), wall_ns=lambda: time.time_ns() + 2 * 10**9)
     assert "2.0 s ahead" in fast
-    slow = await refused(Where(database.server_dsn), time_ns=lambda: time.time_ns() - 2 * 10**9)
+    slow = await refused(Where(database.server_dsn), wall_ns=lambda: time.time_ns() - 2 * 10**9)
     assert "2.0 s behind" in slow
 
 

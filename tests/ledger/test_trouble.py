@@ -81,8 +81,8 @@ async def test_whoever_is_replaced_during_recovery_is_fenced_and_not_halted(
             await go.wait()
         return await real(*arguments)
 
-    async def no_sign(*_: object, **__: object) -> tuple[bool, list[str]]:
-        return True, []
+    async def no_sign(*_: object, **__: object) -> tuple[bool, bool, list[str]]:
+        return True, False, []
 
     monkeypatch.setattr(ledger_module, "recover", held_up)
     monkeypatch.setattr(Session, "confirm", no_sign)

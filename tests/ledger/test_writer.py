@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import time
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from pyledger.ledger.store import Session
 from tests.ledger.tools import (
     fields,
     findings,
+    let_pass,
     make_accounts,
     new_id,
     open_book,
@@ -83,16 +83,15 @@ async def test_declines_are_recorded_and_replayed_word_for_word(database: Databa
 
 async def test_a_retry_finds_its_first_in_older_partitions(database: Database) -> None:
     """The window forgets; the journal does not."""
-    ahead_ns = [0]
-    async with opened(database, time_ns=lambda: time.time_ns() + ahead_ns[0], window_ids=8_190) as ledger:
+    async with opened(database, window_ids=8_190) as ledger:
         debit, credit = await make_accounts(ledger)
         commands = transfer(debit, credit, 5, id="5d9b6e1c-8a51-4c39-9c0e-111111111111")
         first = await ledger.writer.submit(commands)
         held = await ledger.writer.submit(transfer(debit, credit, 7, flags=["pending"]))
         hold = json.loads(held.body)["id"]
         assert (await ledger.writer.submit(resolve("post", hold))).outcome == "accepted"
-        for week in range(3):
-            ahead_ns[0] = (week + 1) * 7 * 86_400 * 10**9
+        for _ in range(3):
+            let_pass(ledger, 7 * 86_400 * 10**9)
             await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(4_000)]))
         again = await ledger.writer.submit(commands)
         assert (again.body, again.replayed) == (first.body, True)
@@ -188,8 +187,7 @@ async def test_batches_gather_while_one_commits_and_keep_their_bound(database: D
 
 
 async def test_a_hold_expires_while_nothing_else_happens(database: Database) -> None:
-    ahead_ns = [0]
-    async with opened(database, time_ns=lambda: time.time_ns() + ahead_ns[0]) as ledger:
+    async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
         reply = await ledger.writer.submit(transfer(debit, credit, 5, flags=["pending"], timeout_s=1))
         assert reply.outcome == "accepted"

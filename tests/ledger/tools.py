@@ -79,13 +79,13 @@ async def opened(
     database: TestDatabase,
     *,
     url: str = "",
-    time_ns: Callable[[], int] = time.time_ns,
+    wall_ns: Callable[[], int] = time.time_ns,
     wait: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Ledger]:
     """A ledger on a test's database; closed at the end."""
     where = Database(url or database.server_dsn)
-    ledger = await Ledger.open(ledger_settings(**settings), where, time_ns=time_ns)
+    ledger = await Ledger.open(ledger_settings(**settings), where, wall_ns=wall_ns)
     try:
         if wait:
             await asyncio.wait_for(ledger.serving(), 30)
@@ -124,6 +124,14 @@ async def findings(database: TestDatabase) -> list[Finding]:
     """What `check` finds."""
     reports = [report async for report in check(database.reader_dsn, 0, new_engine)]
     return [report for report in reports if isinstance(report, Finding)]
+
+
+def let_pass(ledger: Ledger, duration_ns: int) -> None:
+    """Set the ledger's clock ahead of everybody's, and the wall with it, so that it is not set back."""
+    clock = ledger._clock
+    wall_ns = clock.wall_ns
+    clock._ahead_ns += duration_ns
+    clock.wall_ns = lambda: wall_ns() + duration_ns
 
 
 async def until(true: Callable[[], Any], timeout_s: float = 15) -> None:

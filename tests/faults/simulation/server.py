@@ -172,13 +172,13 @@ class Server:
     def _confirm(self, backend: Backend, epoch: int, position: Position, beat: bool) -> Statement:
         if not beat:
             now = self.head()
-            return (now.epoch, now.position) == (epoch, position), []
+            return (now.epoch, now.position) == (epoch, position), self.synchronous, []
         yield from self._take_head(backend)
         now = self.head()
         if (now.epoch, now.position) != (epoch, position):
             self._release(backend)
-            return False, []
-        return True, (yield from self._commit(backend, Entry(replace(now, beat=now.beat + 1))))
+            return False, False, []
+        return True, False, (yield from self._commit(backend, Entry(replace(now, beat=now.beat + 1))))
 
     def _take_head(self, backend: Backend) -> Statement:
         while self.head_holder is not None and self.head_holder is not backend:

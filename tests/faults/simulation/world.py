@@ -23,7 +23,7 @@ HEALED_STEPS_MAX: Final = 4_000
 """In which a healed world must acknowledge something new."""
 STEP_S: Final = 0.01
 TROUBLES: Final = (
-    ["cut"] * 6 + ["terminate"] * 3 + ["cancel"] * 3 + ["kill"] * 3 + ["freeze"] * 3 + ["crash"] * 2 + ["failover"] * 1
+    ["cut"] * 6 + ["terminate"] * 3 + ["cancel"] * 3 + ["kill"] * 3 + ["freeze"] * 3 + ["crash"] * 2 + ["failover"] * 3
 )
 
 
@@ -36,7 +36,7 @@ class World:
         self.synchronous = chance.random() < 0.5
         self.lossy = not self.synchronous and chance.random() < 0.3
         """Whether a failover may lose a tail that was acknowledged."""
-        self.replicates = chance.uniform(0.05, 1)
+        self.replicates = chance.choice([0.01, 0.05, 0.3, 1.0])
         self.troubled = chance.choice([0.01, 0.03, 0.1])
         self.server = server(synchronous=self.synchronous)
         self.writers = [Writer(self, number) for number in range(chance.randint(1, WRITERS_MAX))]

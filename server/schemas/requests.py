@@ -14,6 +14,7 @@ from pyledger.server.schemas.values import (
     CreditAccount,
     DebitAccount,
     EffectiveAt,
+    Instant,
     LedgerNumber,
     Metadata,
     PendingId,
@@ -49,10 +50,16 @@ class NewAccount(Struct, forbid_unknown_fields=True):
     effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
+class AccountOfBatch(NewAccount, kw_only=True, forbid_unknown_fields=True):
+    """An account to open. In a batch each has its id."""
+
+    id: Uuid
+
+
 class NewAccounts(Struct, forbid_unknown_fields=True):
     """Accounts to open, each with its id."""
 
-    accounts: Annotated[list[NewAccount], Meta(min_length=1, max_length=8_190)]
+    accounts: Annotated[list[AccountOfBatch], Meta(min_length=1, max_length=8_190)]
 
 
 class NewTransfer(Struct, forbid_unknown_fields=True):
@@ -77,10 +84,16 @@ class NewTransfer(Struct, forbid_unknown_fields=True):
     effective_at: EffectiveAt | UnsetType | None = UNSET
 
 
+class TransferOfBatch(NewTransfer, kw_only=True, forbid_unknown_fields=True):
+    """A transfer, a hold, or the post, void or reversal of an earlier one. In a batch each has its id."""
+
+    id: Uuid
+
+
 class NewTransfers(Struct, forbid_unknown_fields=True):
     """Transfers, each with its id. A `linked` one takes effect only if the next one does."""
 
-    transfers: Annotated[list[NewTransfer], Meta(min_length=1, max_length=8_190)]
+    transfers: Annotated[list[TransferOfBatch], Meta(min_length=1, max_length=8_190)]
 
 
 class PostOrVoid(Struct, forbid_unknown_fields=True):
@@ -105,7 +118,7 @@ class Reversal(Struct, forbid_unknown_fields=True):
 
 
 Cursor = Annotated[str, Meta(min_length=1, max_length=512, description="`next` of the page before.")]
-Limit = Annotated[int, Meta(description="Rows of the page, at most; 100 if not given.")]
+Limit = Annotated[int, Meta(ge=1, le=1_000, description="Rows of the page, at most; 100 if not given.")]
 
 
 class LedgerQuery(Struct):
@@ -126,11 +139,11 @@ class AccountQuery(Struct):
 class TransferQuery(Struct):
     """Parameters of a list of transfers; all that are given must hold."""
 
-    account_id: Annotated[str, Meta(description="Either side's account.")] | None = None
+    account_id: Annotated[Uuid, Meta(description="Either side's account.")] | None = None
     ledger: LedgerNumber | None = None
     reference: Reference | None = None
-    since: Annotated[str, Meta(description="Recorded at or after this time, RFC 3339.")] | None = None
-    until: Annotated[str, Meta(description="Recorded before this time, RFC 3339.")] | None = None
+    since: Annotated[Instant, Meta(description="Recorded at or after this time, RFC 3339.")] | None = None
+    until: Annotated[Instant, Meta(description="Recorded before this time, RFC 3339.")] | None = None
     order: Literal["newest", "oldest"] = "newest"
     limit: Limit | None = None
     cursor: Cursor | None = None

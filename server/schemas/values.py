@@ -32,7 +32,7 @@ SignedDigits = Annotated[
     Meta(pattern="^-?[0-9]{1,40}$", description="A whole number of minor units.", examples=["-1250"]),
 ]
 AmountIn = Annotated[
-    str | int,
+    Annotated[str, Meta(pattern="^[0-9]{1,39}$")] | Annotated[int, Meta(ge=0, le=2**53 - 1)],
     Meta(
         description="A whole number of minor units: a string of digits from 0 to 2^128 - 2, or an integer up "
         "to 2^53 - 1, which every JSON writer keeps exact.",

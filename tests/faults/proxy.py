@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import re
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -50,9 +51,9 @@ class Break(enum.StrEnum):
 class Cut:
     """Where the wire breaks: after so many bytes one way.
 
-    Bytes count from `marker` in what a client says, or without one from when the cut was armed, on all links
-    together. `only` limits it to links whose client's first words contain it. No byte of the other way is held
-    back. After 0 bytes: as soon as there would have been one."""
+    Bytes count from where the pattern `marker` is found in what a client says, or without one from when the cut
+    was armed, on all links together. `only` limits it to links whose client's first words contain it. No byte
+    of the other way is held back. After 0 bytes: as soon as there would have been one."""
 
     way: Way
     after_bytes: int
@@ -70,21 +71,23 @@ class Armed:
     struck: asyncio.Event = field(default_factory=asyncio.Event)
     link: Link | None = None
     """Where its marker was seen."""
-    counted: int = 0
+    passed: dict[Way, bytearray] = field(default_factory=lambda: {way: bytearray() for way in Way})
+    """What passed since counting began, of the links it counts."""
 
     def passes(self, link: Link, way: Way, data: bytes) -> int | None:
         """How many of these bytes pass before the wire breaks; None if it does not."""
         start = 0
         if self.cut.marker and self.link is None:
-            start = data.find(self.cut.marker) if way is Way.UP else -1
-            if start < 0:
+            found = re.search(self.cut.marker, data, re.DOTALL) if way is Way.UP else None
+            if found is None:
                 return None
-            self.link = link
-        if way is not self.cut.way or self.link not in {None, link}:
+            self.link, start = link, found.start()
+        if self.link not in {None, link}:
             return None
-        rest = self.cut.after_bytes - self.counted
-        self.counted += min(rest, len(data) - start)
-        return start + rest if len(data) - start >= rest else None
+        rest = self.cut.after_bytes - len(self.passed[way])
+        struck = way is self.cut.way and len(data) - start >= rest
+        self.passed[way] += data[start : start + rest if struck else None]
+        return start + rest if struck else None
 
 
 class Link:
@@ -168,7 +171,6 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._links: set[asyncio.Task[None]] = set()
-        self._recordings: list[dict[Way, bytearray]] = []
 
     async def __aenter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", self.port))
@@ -202,15 +204,6 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def record(self) -> dict[Way, bytearray]:
-        """Bytes that pass from now on, of all links; stops with `stop_recording`."""
-        self._recordings.append({way: bytearray() for way in Way})
-        return self._recordings[-1]
-
-    def stop_recording(self) -> None:
-        """Forget all recordings; who has one keeps it."""
-        self._recordings.clear()
-
     async def hold(self, way: Way) -> None:
         """Wait as long as bytes of this direction have to."""
         if self.delay_s[way]:
@@ -226,8 +219,6 @@ class Proxy:
             if struck is not None:
                 armed, passed = self._armed.pop(0), struck
                 self.cuts += 1
-        for recording in self._recordings:
-            recording[way] += data[:passed]
         return armed, passed
 
     async def _accept(self) -> None:

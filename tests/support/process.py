@@ -41,6 +41,10 @@ class ServerProcess:
     log_file: Path
     arguments: tuple[str, ...] = ("--dev",)
     python: str = sys.executable
+    launcher: tuple[str, ...] = ("-m", "pyledger.cli")
+    """What Python runs; something else only where a test plants a bug."""
+    directory: str = "/"
+    """Where it works; anywhere but in the checkout, so that it sees what is installed."""
     url: str = field(default="", init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
@@ -52,24 +56,28 @@ class ServerProcess:
 
     def start(self, *, ready: bool = True) -> ServerProcess:
         """Start it and wait until it owns the head, or with `ready=False` only until it answers."""
+        self.launch()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.answers("/readyz" if ready else "/healthz"):
+            self._wait_a_little(deadline)
+        return self
+
+    def launch(self) -> None:
+        """Start it and wait for nothing."""
         port = int(self.settings.get("port") or free_port())
         self.settings = {**self.settings, "port": port}
         scheme = "https" if self.settings.get("tls_cert") else "http"
         self.url = f"{scheme}://127.0.0.1:{port}"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [self.python, "-m", "pyledger.cli", "serve", *self.arguments],
+                [self.python, *self.launcher, "serve", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment(**self.settings),
-                cwd="/",
+                cwd=self.directory,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self.answers("/readyz" if ready else "/healthz"):
-            self._wait_a_little(deadline)
-        return self
 
     def answers(self, path: str) -> bool:
         """Whether it says 200 there."""

@@ -43,6 +43,9 @@ async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_coun
         url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
     )
     try:
+        # A statement of its own, see there. What others stage meanwhile is of another shard or of a past epoch,
+        # whose transaction cannot commit.
+        await connection.execute(_QUERIES["clear_stage"])
         async with connection.transaction():
             await _merge(connection, shard, streams, taken.holds_removed)
             counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
@@ -73,7 +76,6 @@ def _encode(taken: Checkpoint) -> list[tuple[str, bytes]]:
 async def _merge(
     connection: asyncpg.Connection, shard: int, streams: list[tuple[str, bytes]], removed: list[tuple[int, str]]
 ) -> None:
-    await connection.execute(_QUERIES["clear_stage"])
     for table, stream in streams:
         await connection.copy_to_table(
             f"{table}_staged", schema_name="pyledger", source=_parts(stream), format="binary"

@@ -1,6 +1,9 @@
 -- What a checkpoint sends, on its own connection: stage, merge, and last of all its compare-and-set.
 
 -- name: clear_stage
+-- Not in the checkpoint's transaction: a TRUNCATE of an unlogged table that is rolled back right before PostgreSQL
+-- crashes can leave its files so that recovery fails ("could not create file ...: File exists") and PostgreSQL
+-- starts only at the second attempt. By itself it has nothing to wait for between its first step and its commit.
 TRUNCATE pyledger.ledger_staged, pyledger.account_staged, pyledger.hold_staged
 
 -- name: merge_ledgers

@@ -238,15 +238,18 @@ def _settle_garbage() -> None:
 
 async def _dev_tenant(database: Database) -> int:
     """The number of the tenant that a server without keys serves, made if there is none."""
-    connection = await asyncpg.connect(database.owner_url or database.url)
     try:
-        return await ensure_tenant(connection, DEV_TENANT_NAME)
+        connection = await asyncpg.connect(database.owner_url or database.url)
+        try:
+            return await ensure_tenant(connection, DEV_TENANT_NAME)
+        finally:
+            await connection.close()
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotServe(
             "--dev needs PYLEDGER_OWNER_URL the first time: the writing role may not add the tenant dev"
         ) from error
-    finally:
-        await connection.close()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise CannotServe(f"PostgreSQL went away while the tenant dev was made: {error}") from error
 
 
 def _url(settings: Settings, port: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyledger.ledger import Busy, Exit, State, Unavailable
+from pyledger.ledger import Busy, Exit, Fenced, State, Unavailable, UnknownOutcome
 from pyledger.ledger.nouns import APPLY_INLINE_ROWS_MAX, BATCH_WEIGHT_MAX, BatchMeasure
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
@@ -234,3 +234,51 @@ async def test_the_same_ledger_again_is_a_replay(database: Database) -> None:
         first = await ledger.writer.submit(open_book())
         again = await ledger.writer.submit(open_book())
         assert (again.body, again.replayed) == (first.body, True)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_full_batch_is_decided_while_the_one_before_it_commits(
+    database: Database, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """And if that one does not land, both are undone and decided again, for the same answers, once."""
+    real, uncommitted = Session.append, list[int]()
+
+    async def slow(self: Session, *arguments: Any) -> list[str]:
+        if len(uncommitted) == 1 and lost:
+            uncommitted.append(0)
+            self.terminate()
+            raise ConnectionError("the wire broke before it left")
+        await asyncio.sleep(0.3)
+        uncommitted.append(ledger.writer.engine.uncommitted)
+        return await real(self, *arguments)
+
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        monkeypatch.setattr(Session, "append", slow)
+        batches = [transfers([fields(debit, credit) for _ in range(6_000)]) for _ in range(4)]
+        riding = [ledger.writer.submit(commands) for commands in batches]
+        look = ledger.writer.read(lambda engine: engine.seq)
+        replies = await asyncio.wait_for(asyncio.gather(*riding), 30)
+        assert max(uncommitted) == 2
+        assert [json.loads(reply.body)["accepted"] for reply in replies] == [6_000] * 4
+        assert await look > 0
+        assert ledger.stats.fences == (1 if lost else 0)
+        assert await posted(ledger, credit) == 24_000
+        assert await findings(database) == []
+
+
+async def test_what_was_decided_ahead_is_refused_at_the_end_and_not_unknown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the batch whose append had left is in doubt."""
+
+    async def fenced(self: Session, *_: object) -> list[str]:
+        await asyncio.sleep(0.3)
+        raise Fenced("another took over")
+
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        monkeypatch.setattr(Session, "append", fenced)
+        riding = [ledger.writer.submit(transfers([fields(debit, credit) for _ in range(6_000)])) for _ in range(3)]
+        ended = await asyncio.wait_for(asyncio.gather(*riding, return_exceptions=True), 20)
+        assert [type(each) for each in ended] == [UnknownOutcome, Unavailable, Unavailable]

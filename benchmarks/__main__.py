@@ -183,9 +183,11 @@ def main() -> int:
 def publish(session: Session, name: str, keep: str | None, console: Console) -> None:
     """Write the documents, show the tables."""
     found = report.document(session.about, session.figures, session.further, session.lines, session.more)
-    kept = [RESULTS / f"{keep}.json"] if keep else []
-    for path in (OUT / f"{name}.json", OUT / "latest.json", *kept):
+    for path in (OUT / f"{name}.json", OUT / "latest.json"):
         report.write(path, found)
+    if keep:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{keep}.json").write_text(report.compact(found), "utf-8")
     for path in (OUT / f"{name}.html", OUT / "latest.html"):
         path.write_text(page.render(found), "utf-8")
     console.print(report.case_table(session.lines), "", report.target_table(found["targets"]), "")

@@ -92,6 +92,21 @@ def write(path: Path, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=1, sort_keys=False) + "\n", "utf-8")
 
 
+def compact(found: dict[str, Any]) -> str:
+    """The document as it is kept: without what only plots need, and a case a line."""
+    slim = [
+        {name: value for name, value in case.items() if name not in {"timeline", "notes"}} for case in found["cases"]
+    ]
+    lines = []
+    for name, value in found.items():
+        text = json.dumps(value)
+        if name in {"cases", "targets"}:
+            every = slim if name == "cases" else value
+            text = "[\n" + ",\n".join(f"  {json.dumps(each)}" for each in every) + "\n ]"
+        lines.append(f" {json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
 def number(value: float | None) -> str:
     """For people: thousands separated, few digits."""
     if value is None:

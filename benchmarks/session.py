@@ -37,7 +37,8 @@ ANSWER_TIMEOUT_MS: Final = 120_000
 """Of a server on which hundreds of full requests wait at once because it was asked for."""
 
 PGLEDGER_ACCOUNTS: Final = (50, 10)
-"""As in W6, with which it is compared."""
+"""As in W6, with whose first case its first is compared."""
+W6_COMPARED: Final = "w6_50"
 
 
 def queue_settings(connections: tuple[int, ...]) -> dict[str, object]:
@@ -79,8 +80,10 @@ class Session:
     about: dict[str, Any] = field(default_factory=dict)
     answer_bytes: int = SINGLE_ANSWER_BYTES
     planner: Planner = field(init=False)
+    _began: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self._began = time.monotonic()
         # Seconds as the first number: a database that was benchmarked before has other ledgers.
         first_ledger = int(time.time()) % 1_000_000_000 + 1_000_000_000
         self.planner = Planner(self.asked.size, first_ledger, self.asked.connections)
@@ -103,11 +106,19 @@ class Session:
 
     def keep(self, measured: Measured) -> None:
         """A finished line."""
+        self.about["took_s"] = round(time.monotonic() - self._began, 1)
+        measured.took_s = round(self.about["took_s"] - sum(line.took_s for line in self.lines), 1)
         self.lines.append(measured)
         self.done(measured)
 
     async def run(self) -> None:
         """Everything that was asked for, in order. Raises `ProofFailed`."""
+        try:
+            await self._run()
+        finally:
+            self.about["took_s"] = round(time.monotonic() - self._began, 1)
+
+    async def _run(self) -> None:
         size = self.asked.size
         if self.wants("engine"):
             await self._engine(size)
@@ -133,9 +144,11 @@ class Session:
         if self.asked.tigerbeetle:
             self.show("peers", "tigerbeetle benchmark", 0, 0)
             self.keep(await peers.tigerbeetle(self.asked.tigerbeetle, size.w1_transfers, self.asked.scratch))
+            self.further["tigerbeetle_per_s"] = round(self.lines[-1].per_s, 1)
         for accounts in PGLEDGER_ACCOUNTS if self.asked.pgledger else ():
             self.show("peers", f"pgledger, {accounts} accounts", 0, 0)
             self.keep(await peers.pgledger(self.asked.pgledger, accounts, size.single_s / 2))
+            self.further.setdefault("pgledger_per_s", round(self.lines[-1].per_s, 1))
 
     async def _engine(self, size: Size) -> None:
         self.show("engine", "microbenchmarks", 0, 0)
@@ -204,6 +217,8 @@ class Session:
         if case.plan.form == "single" and case.plan.choice == "uniform":
             self.answer_bytes = max(1, measured.answer_bytes - _HEAD_BYTES)
         add_figures(self.figures, case, measured)
+        if case.plan.case == W6_COMPARED:
+            self.further["w6_per_s"] = round(measured.per_s, 1)
         self.keep(measured)
         return measured
 

@@ -223,6 +223,6 @@ def test_links_and_paths_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
         assert (document.parent / link).exists(), link
-    tops = "rust_ext|pyledger|server|tests|benchmarks|docs"
+    tops = "rust_ext|pyledger|server|tests|benchmarks|loadtests|docs"
     for path in re.findall(rf"`((?:{tops})/[\w./-]+)`", text):
         assert (ROOT / path).exists(), path

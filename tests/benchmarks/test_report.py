@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import page, peers, report
+from benchmarks import page, report
 from benchmarks.nouns import SMOKE, Measured
 from benchmarks.session import Asked, Session
 from benchmarks.summary import percentiles
@@ -46,13 +46,6 @@ def test_the_page_stands_alone() -> None:
     assert text.count("<svg") == 2
     for word in ("http:", "https:", "<script", "@import", "url("):
         assert word not in text
-
-
-def test_what_tigerbeetle_prints_is_read() -> None:
-    text = "load accepted = 327667 tx/s\nbatch latency p50 = 15 ms\nbatch latency p99 = 121 ms\n"
-    assert peers.read(text) == (327_667.0, {"50": 15.0, "99": 121.0})
-    with pytest.raises(ValueError, match="no rate"):
-        peers.read("panic")
 
 
 def test_the_command_line_refuses_what_cannot_be_meant(tmp_path: Path) -> None:

@@ -1,0 +1,148 @@
+"""The tables of README.md and docs/PERFORMANCE.md, made of the kept results: `python -m benchmarks.tables` writes them.
+
+Guarded here: no figure of ours is typed into a document; a test holds each table against the files in `results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.nouns import FIGURES, TARGETS
+from benchmarks.ratios import RATIOS, kept_runs, margins
+from benchmarks.report import number
+
+ROOT: Final = Path(__file__).parent.parent
+RESULTS: Final = ROOT / "benchmarks" / "results"
+RUNS: Final = "quick-*.json"
+"""What is kept of whole runs: `python -m benchmarks --keep quick-1`."""
+
+
+def runs() -> list[dict[str, Any]]:
+    """The kept runs, in order of their names."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(RUNS))]
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    every = [list(heads)]
+    every += [["---"] * len(every[0]), *(list(row) for row in rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in every)
+
+
+def _spread(values: list[float]) -> list[str]:
+    return [number(value) for value in (min(values), median(values), max(values))]
+
+
+def targets() -> str:
+    """Every target with what the kept runs reached."""
+    kept, rows = runs(), []
+    for target in TARGETS:
+        found = [target.value(run["figures"] | run["further"]) for run in kept]
+        values = [value for value in found if value is not None]
+        if values:
+            sign = "<=" if target.at_most else ">="
+            bound = "" if target.bound is None else f"{sign} {number(target.bound)}"
+            rows.append([target.title, bound, *_spread(values)])
+    return _caption(kept) + "\n\n" + _table(("", "target", "least", "median", "most"), rows)
+
+
+def _caption(kept: list[dict[str, Any]]) -> str:
+    """Where, when and of which commits the runs are."""
+    first = kept[0]
+    machine = "{cores} cores ({cpu}), {memory_gb:.0f} GB".format(**first["machine"])
+    commits = ", ".join(dict.fromkeys(run["commit"][:12] for run in kept))
+    days = ", ".join(dict.fromkeys(run["began_at"][:10] for run in kept))
+    return (
+        f"{len(kept)} runs of the {first['size']} size on {days}, commit {commits}: {machine}, load generator\n"
+        f"included, PostgreSQL {first['postgresql']['server_version']}, fsync {first['postgresql']['fsync']}."
+    )
+
+
+def cases() -> str:
+    """Every case of the kept runs: rates and latencies, the median of the runs."""
+    kept = runs()
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for run in kept:
+        for case in run["cases"]:
+            lines.setdefault(case["case"], []).append(case)
+    rows = []
+    for name, some in lines.items():
+        first = some[0]
+        rates = [each["per_s"] for each in some]
+        latency = [
+            number(median(found))
+            if (found := [each["latency_ms"][p] for each in some if p in each["latency_ms"]])
+            else ""
+            for p in ("50", "99")
+        ]
+        rows.append(
+            [f"`{name}`", str(first["connections"] or ""), number(first["per_request"]), *_spread(rates), *latency]
+        )
+    return _table(("case", "connections", "a request", "least/s", "median/s", "most/s", "p50 ms", "p99 ms"), rows)
+
+
+def others() -> str:
+    """What was measured of others before the first line of this project."""
+    found = json.loads((RESULTS / "others.json").read_text("utf-8"))
+    return f"{found['about']}\n\n" + _table(("", "transfers a second"), found["rows"])
+
+
+def gates() -> str:
+    """Every gate with the spread of its runs and the bound that follows."""
+    found, rows = margins(kept_runs()), []
+    for ratio in RATIOS:
+        margin = found[ratio.name]
+        values = [f"{value:.3f}" for value in (margin.least, margin.median, margin.most, margin.bound)]
+        rows.append([ratio.title, str(margin.runs), *values[:3], ("<= " if ratio.at_most else ">= ") + values[3]])
+    return _table(("ratio", "runs", "least", "median", "most", "bound"), rows)
+
+
+def load_gates() -> str:
+    """What the Locust run of the gates was seen to take, and what it is therefore allowed."""
+    from loadtests import allowed, config, rules
+
+    rows, profiles = [], config.profiles()
+    for (profile, share), margin in sorted(allowed.margins().items()):
+        slo = config.slo().bound_for(rules.plan(profile, profiles).requests_per_s)
+        assert slo is not None
+        limit = slo.percentiles()[share]
+        values = [f"{value:.1f}" for value in (margin.least, margin.median, margin.most)]
+        rows.append(
+            [profile, f"p{share:g}", str(margin.runs), *values, f"{limit:g}", f"{max(limit, margin.bound):.1f}"]
+        )
+    return _table(("profile", "", "runs", "least ms", "median ms", "most ms", "slo.toml", "bound"), rows)
+
+
+TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
+    "targets": (ROOT / "README.md", targets),
+    "others": (ROOT / "README.md", others),
+    "cases": (ROOT / "docs" / "PERFORMANCE.md", cases),
+    "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),
+    "load gates": (ROOT / "docs" / "PERFORMANCE.md", load_gates),
+}
+
+
+def between(text: str, name: str) -> re.Match[str]:
+    """Where a table stands in its document."""
+    found = re.search(rf"(?<=<!-- {name} -->\n).*?(?=\n?<!-- /{name} -->)", text, re.S)
+    assert found, f"no place for the table {name!r}"
+    return found
+
+
+def main() -> int:
+    """Write every table into its document."""
+    assert set(runs()[0]["figures"]) <= set(FIGURES)
+    for name, (path, make) in TABLES.items():
+        text = path.read_text("utf-8")
+        place = between(text, name)
+        path.write_text(text[: place.start()] + make() + "\n" + text[place.end() :].lstrip("\n"), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -56,6 +56,7 @@ class Runner:
                 run_mark,
                 files,
                 _unanswered(outcomes),
+                case.prove_balances,
             )
             measured.proof = await prove(
                 self._service.database, caller, self._service.envelope, claim, lambda text: self.tell(text, 0)

@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from benchmarks import growth
 from benchmarks.lock_and_update import SCHEMA
-from benchmarks.nouns import SMOKE, Case, ProofFailed
+from benchmarks.nouns import FURTHER, SMOKE, Case, Measured, ProofFailed
 from benchmarks.proof import Claim, prove
 from benchmarks.run import Runner
 from benchmarks.service import Service
@@ -118,3 +119,19 @@ async def test_lock_and_update_is_a_ledger(empty_database: Database) -> None:
     assert {row["id"]: row["balance"] for row in rows} == model
     assert set(first.values()) == {0, 1, 2}
     await connection.close()
+
+
+async def test_growth_is_measured_and_proven_as_a_whole(service: Service, tmp_path: Path) -> None:
+    size = replace(SMOKE, grown_accounts=500, grown_rows=20_000)
+    runner, lines = Runner(service, tmp_path, quiet), []
+
+    async def run(case: Case) -> Measured:
+        lines.append(await runner.run(case))
+        return lines[-1]
+
+    found = await growth.measure(Planner(size, next(LEDGERS)), run)
+    assert set(growth.ratios(found)) <= set(FURTHER)
+    assert sum(line.accepted for line in lines if line.case.startswith("growth_load_")) >= 0.7 * 20_000
+    pieces = [line for line in lines if line.case.startswith("growth_load_")]
+    assert ["accounts" in line.proof for line in pieces] == [False] * (growth.PIECES - 1) + [True]
+    assert pieces[-1].proof["debits_posted"] == pieces[-1].proof["credits_posted"] > 0

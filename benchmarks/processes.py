@@ -28,9 +28,19 @@ def cpu_s(process_id: int) -> float | None:
     return None if fields is None else (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def tree_cpu_s(process_id: int) -> float | None:
-    """User and system time of a process, of its children that have ended, and of those that live."""
-    if _stat(process_id) is None:
+def machine_cpu_s() -> float | None:
+    """CPU seconds that all processes of this machine have used; None where the kernel does not say."""
+    try:
+        fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]
+    except OSError:
+        return None
+    # user, nice, system, idle, iowait, irq, softirq, steal
+    return sum(int(field) for field in (*fields[:3], *fields[5:8])) / _TICKS_PER_S
+
+
+def tree_cpu_s(*process_ids: int) -> float | None:
+    """User and system time of processes, of their children that have ended, and of those that live; each once."""
+    if any(_stat(each) is None for each in process_ids):
         return None
     children: dict[int, list[int]] = {}
     stats: dict[int, list[str]] = {}
@@ -38,12 +48,12 @@ def tree_cpu_s(process_id: int) -> float | None:
         if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
             stats[int(entry.name)] = fields
             children.setdefault(int(fields[1]), []).append(int(entry.name))
-    ticks, waiting = 0, [process_id]
+    ticks, waiting = 0, list(process_ids)
     while waiting:
         each = waiting.pop()
-        if each in stats:
-            ticks += sum(int(field) for field in stats[each][11:15])
-        waiting += children.get(each, ())
+        if (fields := stats.pop(each, None)) is not None:
+            ticks += sum(int(field) for field in fields[11:15])
+            waiting += children.get(each, ())
     return ticks / _TICKS_PER_S
 
 

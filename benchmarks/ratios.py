@@ -2,7 +2,8 @@
 
 A ratio is of two readings of the same run on the same machine, so it says something on any machine and on a busy
 one. Guarded here: no margin is typed in; each bound follows from the runs kept in `results/gates.json`: as far
-beyond the worst of them as that was from the median, and at least `ROOM_SHARE_MIN` of the median.
+beyond the worst of them as that was from the median, and at least `ROOM_SHARE_MIN` of the median. A run on a quiet
+machine is held against the quiet ones, a run on a busy machine against all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ KEPT: Final = Path(__file__).with_name("results") / "gates.json"
 RUNS_MIN: Final = 10
 """Of fewer runs the worst is luck, and nothing is judged."""
 ROOM_SHARE_MIN: Final = 0.05
+QUIET_CORES_MAX: Final = 0.25
+"""Cores that may be busy with something else in a run that counts as quiet."""
 
 Part = Literal["append", "batches", "kinds", "singles_256", "singles_1024", "echo_256", "echo_1024", "sql", "alone"]
 """What is measured together: see `rounds.py`."""
@@ -143,9 +146,19 @@ def kept_runs(path: Path = KEPT) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text("utf-8"))["runs"]) if path.exists() else []
 
 
-def margins(runs: Iterable[dict[str, Any]]) -> dict[str, Margin]:
+def alike(runs: Iterable[dict[str, Any]], others_cores: float) -> list[dict[str, Any]]:
+    """The runs that one is held against in which so many cores were busy with something else."""
+    return [run for run in runs if is_busy(others_cores) or not is_busy(run["others_cores"])]
+
+
+def is_busy(others_cores: float) -> bool:
+    """Whether a run shared its cores with more than a quiet machine has."""
+    return others_cores > QUIET_CORES_MAX
+
+
+def margins(runs: Iterable[dict[str, Any]], others_cores: float = 0.0) -> dict[str, Margin]:
     """By the name of each ratio that enough runs have."""
-    every = list(runs)
+    every = alike(runs, others_cores)
     found = {}
     for ratio in RATIOS:
         values = [float(run["ratios"][ratio.name]) for run in every if ratio.name in run["ratios"]]

@@ -27,7 +27,7 @@ from benchmarks import service
 from loadtests import allowed, config, report, rules
 from loadtests.books import SetUpFailed
 from loadtests.nouns import Plan, Preload, Prices, Profiles, Slo
-from loadtests.run import Asked, Run, RunFailed, Runner
+from loadtests.run import Asked, Run, RunFailed, Runner, nothing_more
 
 OUT: Final = Path(__file__).with_name("out")
 KEPT, BROKEN, NOT_RUN = 0, 1, 2
@@ -69,7 +69,7 @@ def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
 async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, slo: Slo, prices: Prices,
                   console: Console) -> tuple[list[Run], dict[str, str]]:  # fmt: skip
     """Every run, on one server; and PostgreSQL's settings. Raises `RunFailed` and `SetUpFailed`."""
-    margins = allowed.bounds() if asked.gate and not asked.keep else {}
+    margins = allowed.bounds if asked.gate and not asked.keep else nothing_more
     how = Asked(scratch / "runs", asked.duration, asked.rate, asked.processes, asked.seed, margins)
     runs: list[Run] = []
     with console.status("server: start") as status:

@@ -2,7 +2,8 @@
 
 A machine that checks changes does other things meanwhile, and of twenty seconds one slow moment is much. Guarded
 here: nothing is typed in; each allowance follows from the runs in `benchmarks/results/gates-load.json`, by the same
-rule as the margins of `make gates`, and it only ever widens a bound of slo.toml.
+rule as the margins of `make gates`, and it only ever widens a bound of slo.toml. A run on a quiet machine is held
+against the quiet ones.
 """
 
 from __future__ import annotations
@@ -21,27 +22,29 @@ KEPT: Final = ratios.KEPT.with_name("gates-load.json")
 SHARES: Final = (50.0, 95.0, 99.0)
 
 
-def margins(path: Path = KEPT) -> dict[tuple[str, float], ratios.Margin]:
-    """What enough kept runs say of a profile's percentile, in ms."""
+def margins(others_cores: float = 0.0, path: Path = KEPT) -> dict[tuple[str, float], ratios.Margin]:
+    """What the kept runs that were alike say of a profile's percentile, in ms."""
     values: dict[tuple[str, float], list[float]] = {}
     for run in ratios.kept_runs(path):
-        for profile, latency in run["authorization_ms"].items():
-            for share, value in latency.items():
-                values.setdefault((profile, float(share)), []).append(value)
+        for profile, seen in run["profiles"].items():
+            if ratios.alike([seen], others_cores):
+                for share in SHARES:
+                    values.setdefault((profile, share), []).append(seen[f"p{share:g}_ms"])
     return {name: ratios.Margin.of(some, at_most=True) for name, some in values.items() if len(some) >= ratios.RUNS_MIN}
 
 
-def bounds(path: Path = KEPT) -> Allowed:
-    """The bounds that follow."""
-    return {name: margin.bound for name, margin in margins(path).items()}
+def bounds(others_cores: float | None) -> Allowed:
+    """The bounds that follow for a run in which so many cores were busy with something else."""
+    return {name: margin.bound for name, margin in margins(others_cores or 0.0).items()}
 
 
 def keep(runs: Iterable[Run], cost_ratio: float | None, path: Path = KEPT) -> None:
     """Add what the gate's profiles gave to the runs that allowances follow from."""
-    latencies = {
-        run.plan.profile: {f"{share:g}": round(percentile(counts, share) or 0.0, 3) for share in SHARES}
-        for run in runs
-        if (counts := run.seen.judged_authorizations).total() >= AUTHORIZATIONS_MIN
-    }
+    profiles = {}
+    for run in runs:
+        counts = run.seen.judged_authorizations
+        if counts.total() >= AUTHORIZATIONS_MIN:
+            seen = {f"p{share:g}_ms": round(percentile(counts, share) or 0.0, 3) for share in SHARES}
+            profiles[run.plan.profile] = {"others_cores": round(run.others_cores or 0.0, 2), **seen}
     ratio = None if cost_ratio is None else round(cost_ratio, 4)
-    ratios.add_run(path, {"authorization_ms": latencies, "cost_ratio": ratio})
+    ratios.add_run(path, {"profiles": profiles, "cost_ratio": ratio})

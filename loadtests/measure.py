@@ -7,16 +7,14 @@ rarely), and what cannot be seen from here is None, never 0.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import time
 from bisect import bisect_left
-from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
-from benchmarks.processes import cpu_s, tree_cpu_s
+from benchmarks.processes import cpu_s, machine_cpu_s, tree_cpu_s
 from benchmarks.service import Service
 from loadtests.cost import Usage
 from pyledger import sql
@@ -50,16 +48,6 @@ class Point(Struct, frozen=True):
     postgres_s: float | None
     machine_s: float | None
     """Of all processes on this machine."""
-
-
-def machine_cpu_s() -> float | None:
-    """CPU seconds that all processes of this machine have used; None where the kernel does not say."""
-    try:
-        fields = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]
-    except OSError:
-        return None
-    # user, nice, system, idle, iowait, irq, softirq, steal
-    return sum(int(field) for field in (*fields[:3], *fields[5:8])) / os.sysconf("SC_CLK_TCK")
 
 
 async def counters(database: Any) -> Counters:

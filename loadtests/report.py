@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.processes import machine
+from benchmarks.ratios import is_busy
 from benchmarks.report import commit
 from loadtests import page
 from loadtests.cost import Cost
@@ -27,9 +28,6 @@ from loadtests.seen import summary
 ROOT: Final = Path(__file__).parent.parent
 GENERATOR_SHARE_MAX: Final = 0.8
 """Of a core. Above it the generator itself is late, and adds its own lateness to every latency."""
-
-OTHERS_CORES_MAX: Final = 0.2
-"""Above it a run shares its cores with something that a quiet machine would not have."""
 
 
 def cost_of(runs: Iterable[Run], volume: str) -> Cost | None:
@@ -69,7 +67,7 @@ def run_lines(run: Run) -> Iterator[str]:
            f" {late.get('99')}")  # fmt: skip
     if seen.cpu_share > GENERATOR_SHARE_MAX:
         yield f"  [yellow]the generator used {seen.cpu_share:.0%} of a core: its own lateness is in the latencies[/]"
-    if run.others_cores is not None and run.others_cores > OTHERS_CORES_MAX:
+    if run.others_cores is not None and is_busy(run.others_cores):
         yield f"  [yellow]{run.others_cores:.1f} cores were busy with something else: provisional figures[/]"
     if seen.totals["reconnects"]:
         yield f"  {seen.totals['reconnects']} connections broke and were made anew"

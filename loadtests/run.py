@@ -40,15 +40,20 @@ class RunFailed(RuntimeError):
     """A run could not be made. `str()` says why."""
 
 
+def nothing_more(_others_cores: float | None) -> Allowed:
+    """The bounds of slo.toml as they stand."""
+    return {}
+
+
 class Asked(msgspec.Struct, frozen=True):
-    """How runs are made."""
+    """How runs are made. `allowed` says, by the cores that were busy otherwise, what a run may take beyond the SLO."""
 
     scratch: Path
     duration_s: float = 0.0
     requests_per_s: float = 0.0
     processes: int = 1
     seed: str = ""
-    allowed: Allowed = {}
+    allowed: Callable[[float | None], Allowed] = nothing_more
 
 
 class Run(msgspec.Struct):
@@ -111,11 +116,11 @@ class Runner:
         first_s = seen.began_wall_s + START_DELAY_S
         queue = [(wall_s - first_s, rows) for wall_s, rows in watch.queue if 0.0 <= wall_s - first_s <= plan.seconds]
         deepest = max((rows for _, rows in queue), default=None)
+        others = watch.others_cores(first_s, first_s + plan.seconds, seen.cpu_cores * plan.seconds)
         return Run(
-            plan, seen, gates.judge(plan, seen, found, deepest, self._slo, self._asked.allowed), queue, usage,
+            plan, seen, gates.judge(plan, seen, found, deepest, self._slo, self._asked.allowed(others)), queue, usage,
             None if usage is None else cost.price(usage, self._prices),
-            gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof,
-            watch.others_cores(first_s, first_s + plan.seconds, seen.cpu_cores * plan.seconds),
+            gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof, others,
         )  # fmt: skip
 
     def _open(self, plan: Plan) -> Books:

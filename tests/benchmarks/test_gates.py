@@ -39,10 +39,21 @@ def test_a_ratio_that_fell_says_which_and_by_how_much() -> None:
 def test_too_few_runs_judge_nothing(tmp_path: Path) -> None:
     path = tmp_path / "gates.json"
     assert ratios.margins(ratios.kept_runs(path)) == {}
-    found = {"ratios": {ratio.name: 1.0 for ratio in RATIOS}}
+    found = {"others_cores": 0.1, "ratios": {ratio.name: 1.0 for ratio in RATIOS}}
     for _ in range(RUNS_MIN - 1):
         ratios.add_run(path, found)
     assert ratios.margins(ratios.kept_runs(path)) == {}
     ratios.add_run(path, found)
     assert set(ratios.margins(ratios.kept_runs(path))) == {ratio.name for ratio in RATIOS}
     assert {"at", "commit", "machine", "ratios"} <= json.loads(path.read_text("utf-8"))["runs"][0].keys()
+
+
+def test_a_quiet_run_is_held_against_quiet_runs_and_a_busy_one_against_all() -> None:
+    def run(others_cores: float, value: float) -> dict[str, object]:
+        return {"others_cores": others_cores, "ratios": {ratio.name: value for ratio in RATIOS}}
+
+    runs = [run(0.1, 0.5) for _ in range(RUNS_MIN)] + [run(1.4, 0.3)]
+    name = next(ratio.name for ratio in RATIOS if not ratio.at_most)
+    assert ratios.margins(runs)[name].least == 0.5
+    assert ratios.margins(runs, 1.0)[name].least == 0.3
+    assert ratios.margins(runs[1:]) == {}, "nine quiet ones are too few"

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -84,6 +85,9 @@ class Found:
 
 async def measure(asked: argparse.Namespace, scratch: Path, kept: list[dict[str, Any]], status: Status) -> Found:
     """The readings, the ratios, and the verdicts on those that have a margin."""
+    running = asyncio.current_task()
+    assert running is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     status.update("server: start")
     server = await service.start(
         scratch / "server", SETTINGS, premake_wal=not asked.brief, launcher=tuple(asked.launcher.split())
@@ -127,7 +131,7 @@ def main() -> int:
     try:
         with console.status("") as status:
             found = asyncio.run(measure(asked, scratch, kept, status))
-    except (ProofFailed, RuntimeError, OSError) as error:
+    except (ProofFailed, RuntimeError, OSError, asyncio.CancelledError) as error:
         sys.stderr.write(f"gates: {type(error).__name__}: {error}\n")
         return NOT_MEASURED
     finally:

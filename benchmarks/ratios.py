@@ -171,7 +171,7 @@ def add_run(path: Path, measured: dict[str, Any]) -> None:
     """Add a run to those that margins follow from, with when, where and of which commit it is."""
     run = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": commit(path.parent)["commit"][:12],
+        "commit": commit(Path(__file__).parent)["commit"][:12],
         "machine": "{cores} cores, {cpu}".format(**machine()),
         **measured,
     }

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pyledger import _rust
-from tests.model.shape import MAX, Command
+from tests.model.nouns import MAX, Command
 
 FLAGS = {
     name: 1 << bit

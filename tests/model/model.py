@@ -1,291 +1,194 @@
 """The oracle: what the ledger means, in plain Python, written from its documentation and not from the engine.
 
-It knows nothing of bytes, windows, undo or speed: values never change, and what a failed chain did is
-forgotten by dropping the layer of dictionaries it wrote to. Guarded here: whatever the engine does
-differently from these lines is a bug in one of the two.
+It knows nothing of bytes, windows or speed. Guarded here: what the engine does differently is a bug in one of them.
 """
 
 from __future__ import annotations
 
-from collections import ChainMap
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
-from tests.model.nouns import Account, Answer, Key, Row, kind_of
-from tests.model.shape import MAX, Command, RefusedError, decline, id_in_shape, in_shape, no
+from tests.model.nouns import LIMITS, MAX, SIDES, Account, Answer, Command, Key, Refused, Row, decline, no
+from tests.model.shape import ACTING, STAYING, in_shape, uses_reserved
 
-GROUP_MAX = 64
-REVERSALS_MAX = 64
-SECOND = 10**9
+GROUP_HOLDS_MAX = REVERSALS_MAX = 64
 
 
 class Model:
-    """The ledger's whole state, and its rules as one ladder of refusals for each kind of command."""
+    """The ledger's whole state; its rules, as ladders of refusals; and below them what changes the state."""
 
     def __init__(self) -> None:
-        self.now = self.clock = self.chains = 0
-        self.imported: ChainMap[tuple[str, int, int], int] = ChainMap({})  # when the last one of a ledger happened
-        self.ledgers: ChainMap[Key, Row] = ChainMap({})
-        self.accounts: ChainMap[Key, Account] = ChainMap({})
-        self.rows: ChainMap[Key, Row] = ChainMap({})
-        self.holds: list[Key] = []
+        self.now = self.clock = 0
+        self.ledgers: dict[Key, dict[str, int]] = {}  # when their last imported account and transfer happened
+        self.accounts: dict[Key, Account] = {}
+        self.rows: dict[Key, Row] = {}
+        self.holds: dict[Key, Row] = {}  # those that are open
+        self.undo: list[Callable[[], object]] = []  # what takes back what this chain did
 
     def batch(self, requests: list[list[Command]], now: int) -> list[list[Answer]]:
         """What is due at this time expires; then the requests are decided, each chain by chain."""
         self.now = now
-        at = self._at()
-        for key in [key for key in self.holds if self._is_open(key) and 0 < self.rows[key].expires_ns <= at]:
-            self._release(key, "expired")
-            self.clock = self._at()
+        for hold in [each for each in self.holds.values() if each.is_due(self._at())]:
+            self._settle(hold, "expired", 0)
         return [self._request(request) for request in requests]
 
     def _at(self) -> int:
-        """When the next row is recorded: the clock, but never twice the same and never back."""
+        """When the next row is recorded: now, but after all others."""
         return max(self.now, self.clock + 1)
 
     def _request(self, commands: list[Command]) -> list[Answer]:
-        answers: list[Answer] = []
-        chain: list[Command] = []
-        for command in commands:
-            chain.append(command)
-            if "linked" not in command.flags:
-                answers += self._chain(chain)
-                chain = []
-        if chain:
-            answers += [("linked_chain_refused", None) for _ in chain[1:]] + [("linked_chain_open", None)]
-        return answers
+        ends = [end for end, c in enumerate(commands, 1) if "linked" not in c.flags or end == len(commands)]
+        return [answer for start, end in pairwise([0, *ends]) for answer in self._chain(commands[start:end])]
 
     def _chain(self, chain: list[Command]) -> list[Answer]:
-        """All of it or nothing. A chain that was sent before gets what it got then."""
-        known = [self._known(command) for command in chain]
-        if any(known):
-            return [answer or ("linked_chain_refused", None) for answer in known]
-        clock, holds = self.clock, len(self.holds)
-        layers = self.imported, self.ledgers, self.accounts, self.rows
-        self.imported, self.ledgers, self.accounts, self.rows = (
-            self.imported.new_child(),
-            self.ledgers.new_child(),
-            self.accounts.new_child(),
-            self.rows.new_child(),
-        )
-        self.chains += 1
-        answers: list[Answer] = []
-        place = 0
+        """All of it or nothing. What was sent before gets what it got then."""
+        clock, self.undo, place = self.clock, [], len(chain) - 1
         try:
-            for place, command in enumerate(chain):  # noqa: B007 - where it failed
-                id_in_shape(command, max(self.now, clock + 1))
-                in_shape(command, max(self.now, clock + 1))
-            for place, command in enumerate(chain):  # noqa: B007
-                answers.append(("", self._decide(command, len(chain) > 1)))
-            self.imported.maps[1].update(self.imported.maps[0])
-            self.ledgers.maps[1].update(self.ledgers.maps[0])
-            self.accounts.maps[1].update(self.accounts.maps[0])
-            self.rows.maps[1].update(self.rows.maps[0])
-            failed = None
-        except RefusedError as refused:
-            self.clock, failed = clock, refused
-            del self.holds[holds:]
-        self.imported, self.ledgers, self.accounts, self.rows = layers
-        return answers if failed is None else self._failed(chain, place, failed)
-
-    def _failed(self, chain: list[Command], failed_at: int, why: RefusedError) -> list[Answer]:
-        answers: list[Answer] = []
-        for place, command in enumerate(chain):
-            code = why.code if place == failed_at else "linked_event_failed" if why.recorded else "linked_chain_refused"
-            row = Row(command, kind_of(command), self._at(), code)
-            answers.append((code, self._record(row) if why.recorded else None))
-        return answers
+            no("linked_chain_open", "linked" in chain[place].flags)
+            known = [self._known(c) for c in chain]
+            if any(known):
+                return [answer or ("linked_chain_refused", None) for answer in known]
+            for place in range(len(chain)):
+                in_shape(chain[place], self._at())
+            answers: list[Answer] = []
+            for place in range(len(chain)):
+                answers.append(("", self._record(self._decide(Row(chain[place], chain[place], self._at(), clock)))))
+            return answers
+        except Refused as refused:
+            self.clock = clock
+            for undo in reversed(self.undo):
+                undo()
+            code, recorded = refused.args
+            codes = ["linked_event_failed" if recorded else "linked_chain_refused"] * len(chain)
+            codes[place] = code
+            if not recorded:
+                return [(code, None) for code in codes]
+            both = zip(chain, codes, strict=True)
+            return [(code, self._record(Row(c, c, self._at(), clock, code))) for c, code in both]
 
     def _known(self, c: Command) -> Answer | None:
-        try:
-            id_in_shape(c, self._at())
-        except RefusedError:
-            return None
-        row = self.rows.get((c.tenant, c.id))
+        row = None if uses_reserved(c) else self.rows.get((c.tenant, c.id))
         return None if row is None else (row.refusal, row) if row.command == c else ("idempotency_conflict", None)
 
-    def _record(self, row: Row) -> Row:
-        tenant = row.command.tenant
-        if row.debit and not row.refusal:
-            row = replace(row, after=(self.accounts[tenant, row.debit], self.accounts[tenant, row.credit]))
-        self.clock = row.recorded_ns
-        self.rows[tenant, row.command.id] = row
-        return row
-
-    def _decide(self, c: Command, linked: bool) -> Row:
-        row = Row(c, kind_of(c), self._at())
-        if row.kind == "ledger":
-            self.ledgers[c.tenant, c.ledger] = row
-            return self._record(row)
-        if row.kind == "account":
-            no((c.tenant, c.ledger) not in self.ledgers, "ledger_not_found")
-            self._import(c, "account", c.ledger)
-            opened = c.effective_ns if "imported" in c.flags else row.recorded_ns
-            self.accounts[c.tenant, c.id] = Account(c.ledger, c.flags, c.amount or 0, opened)
-            return self._record(row)
-        if row.kind in ("transfer", "pending"):
-            return self._move(row, linked)
-        return self._reverse(row) if row.kind == "reverse" else self._resolve(row)
-
-    def _import(self, c: Command, what: str, ledger: int, *parties: tuple[Account, Account]) -> None:
-        if "imported" in c.flags:
-            last, at = self.imported.get((what, c.tenant, ledger), 0), c.effective_ns
-            decline(at <= last, "imported_must_not_regress")
-            decline(any(at <= debit.opened_ns for debit, _ in parties), "imported_must_postdate_debit_account")
-            decline(any(at <= credit.opened_ns for _, credit in parties), "imported_must_postdate_credit_account")
-            self.imported[what, c.tenant, ledger] = at
-
-    def _move(self, row: Row, linked: bool) -> Row:
-        c, pending = row.command, row.kind == "pending"
-        no((c.tenant, c.ledger) not in self.ledgers, "ledger_not_found")
-        no((c.tenant, c.debit) not in self.accounts, "debit_account_not_found")
-        no((c.tenant, c.credit) not in self.accounts, "credit_account_not_found")
-        debit, credit = self._parties(c.tenant, c.debit, c.credit)
-        decline(debit.ledger != credit.ledger, "accounts_must_share_the_ledger")
-        decline(debit.ledger != c.ledger, "transfer_must_share_the_ledger")
-        self._import(c, "transfer", c.ledger, (debit, credit))
-        self._not_closed(debit, credit)
-        amount = MAX if c.amount is None else c.amount
-        if "balancing_debit" in c.flags:
-            amount = min(amount, max(0, min(MAX, debit.cc + debit.allowance) - debit.dd - debit.dp))
-            decline(amount == 0, "exceeds_credits")
-        if "balancing_credit" in c.flags:
-            amount = min(amount, max(0, min(MAX, credit.dd + credit.allowance) - credit.cc - credit.cp))
-            decline(amount == 0, "exceeds_debits")
-        self._allowed(debit, credit, amount, pending)
-        self._add(c.tenant, c.debit, c.credit, amount, pending)
-        self._close(c, c.debit, c.credit, closed=True)
-        if pending:
-            self.holds.append((c.tenant, c.id))
-        return self._record(
-            replace(
-                row,
-                debit=c.debit,
-                credit=c.credit,
-                amount=amount,
-                ledger=c.ledger,
-                code=c.code,
-                chain=self.chains if linked else 0,
-                state="open" if pending else "",
-                expires_ns=row.recorded_ns + c.timeout_s * SECOND if c.timeout_s else 0,
-            )
-        )
-
-    def _parties(self, tenant: int, debit: int, credit: int) -> tuple[Account, Account]:
-        return self.accounts[tenant, debit], self.accounts[tenant, credit]
-
-    def _not_closed(self, debit: Account, credit: Account) -> None:
-        decline(debit.closed, "debit_account_closed")
-        decline(credit.closed, "credit_account_closed")
-
-    def _allowed(self, debit: Account, credit: Account, amount: int, pending: bool) -> None:
-        decline(pending and debit.dp + amount > MAX, "overflows_debits_pending")
-        decline(pending and credit.cp + amount > MAX, "overflows_credits_pending")
-        decline(debit.dd + amount > MAX, "overflows_debits_posted")
-        decline(credit.cc + amount > MAX, "overflows_credits_posted")
-        decline(debit.dp + debit.dd + amount > MAX, "overflows_debits")
-        decline(credit.cp + credit.cc + amount > MAX, "overflows_credits")
-        decline(
-            "debits_must_not_exceed_credits" in debit.flags
-            and debit.dp + debit.dd + amount > debit.cc + debit.allowance,
-            "exceeds_credits",
-        )
-        decline(
-            "credits_must_not_exceed_debits" in credit.flags
-            and credit.cp + credit.cc + amount > credit.dd + credit.allowance,
-            "exceeds_debits",
-        )
-
-    def _add(self, tenant: int, debit: int, credit: int, amount: int, pending: bool) -> None:
-        one, two = self._parties(tenant, debit, credit)
-        held, moved = (amount, 0) if pending else (0, amount)
-        self.accounts[tenant, debit] = replace(one, dp=one.dp + held, dd=one.dd + moved)
-        self.accounts[tenant, credit] = replace(two, cp=two.cp + held, cc=two.cc + moved)
-
-    def _close(self, c: Command, debit: int, credit: int, *, closed: bool) -> None:
-        for account, flag in ((debit, "closing_debit"), (credit, "closing_credit")):
-            if flag in c.flags:
-                self.accounts[c.tenant, account] = replace(self.accounts[c.tenant, account], closed=closed)
-
-    def _is_open(self, key: Key) -> bool:
-        return self.rows[key].state == "open"
-
-    def _release(self, key: Key, state: str) -> None:
-        hold = self.rows[key]
-        self._add(key[0], hold.debit, hold.credit, -hold.amount, pending=True)
-        if state != "posted":
-            self._close(hold.command, hold.debit, hold.credit, closed=False)
-        self.rows[key] = replace(hold, state=state)
-
-    def _target(self, row: Row, missing: str) -> Row:
-        target = self.rows.get((row.command.tenant, row.command.target))
-        if target is None:
-            raise RefusedError(missing, recorded=False)
-        return target
-
-    def _agrees(self, c: Command, debit: int, credit: int, target: Row) -> None:
-        decline(c.debit not in (0, debit), "target_has_different_debit_account")
-        decline(c.credit not in (0, credit), "target_has_different_credit_account")
-        decline(c.ledger not in (0, target.ledger), "target_has_different_ledger")
-        decline(c.code not in (0, target.code), "target_has_different_code")
-
-    def _resolve(self, row: Row) -> Row:
-        c, hold, post = row.command, self._target(row, "pending_transfer_not_found"), row.kind == "post"
-        decline(hold.kind != "pending" or hold.refusal, "pending_transfer_not_pending")
-        self._agrees(c, hold.debit, hold.credit, hold)
-        amount = hold.amount if c.amount is None else c.amount
-        decline(post and amount > hold.amount, "exceeds_pending_amount")
-        decline(not post and amount != hold.amount, "pending_transfer_has_different_amount")
-        decline(hold.state == "posted", "pending_transfer_already_posted")
-        decline(hold.state == "voided", "pending_transfer_already_voided")
-        decline(hold.state == "expired", "pending_transfer_expired")
-        group = (
-            [
-                key
-                for key in self.holds
-                if self._is_open(key) and self.rows[key].chain == hold.chain and key != (c.tenant, c.target)
-            ]
-            if "group" in c.flags and hold.chain
-            else []
-        )
-        group.insert(0, (c.tenant, c.target))
-        members = [self.rows[key] for key in group]
-        parties = [self._parties(c.tenant, each.debit, each.credit) for each in members]
-        decline(any(0 < each.expires_ns < self._at() + len(members) for each in members), "pending_transfer_expired")
-        decline(len(group) > GROUP_MAX, "group_too_large")
-        for ledger in dict.fromkeys(each.ledger for each in members):
-            self._import(c, "transfer", ledger, *(two for two in parties if two[0].ledger == ledger))
-        decline(post and any(debit.closed for debit, _ in parties), "debit_account_closed")
-        decline(post and any(credit.closed for _, credit in parties), "credit_account_closed")
-        for key, each in zip(group, members, strict=True):
-            self._release(key, "posted" if post else "voided")
-            if post:
-                moved = amount if each is members[0] else each.amount
-                self._add(c.tenant, each.debit, each.credit, moved, pending=False)
-            # The first hold is the target's, and its row is the command's. The ledger names the further rows.
-            if each is members[0]:
-                row = self._record(
-                    replace(
-                        row, debit=hold.debit, credit=hold.credit, amount=amount, ledger=hold.ledger, code=hold.code
-                    )
-                )
-            else:
-                self.clock = self._at()
-        return row
+    def _decide(self, row: Row) -> Row:
+        c, ledger = row.command, (row.command.tenant, row.command.ledger)
+        if c.kind == "ledger":
+            self._put(self.ledgers, ledger, {"account": 0, "transfer": 0})
+            return row
+        if c.flags & ACTING:
+            return self._reverse(row) if "reverse" in c.flags else self._resolve(row)
+        no("ledger_not_found", ledger not in self.ledgers)
+        if c.kind == "account":
+            self._check(c, [c])
+            self._put(self.accounts, row.key, Account(c, c.effective_ns if "imported" in c.flags else row.recorded_ns))
+            return row
+        no("{}_account_not_found", *((c.tenant, each) not in self.accounts for each in (c.debit, c.credit)))
+        debit, credit = self._parties(c)
+        decline("accounts_must_share_the_ledger", debit.command.ledger != credit.command.ledger)
+        decline("transfer_must_share_the_ledger", debit.command.ledger != c.ledger)
+        return self._move(row._replace(amount=c.amount or MAX))
 
     def _reverse(self, row: Row) -> Row:
-        c, moved = row.command, self._target(row, "reversed_transfer_not_found")
-        decline(moved.kind not in ("transfer", "post") or moved.refusal, "transfer_not_reversible")
-        self._agrees(c, moved.credit, moved.debit, moved)
-        left = moved.amount - moved.reversed
-        amount = left if c.amount is None else c.amount
-        decline(left == 0 or amount > left, "exceeds_reversible_amount")
-        decline(moved.reversals >= REVERSALS_MAX, "too_many_reversals")
-        debit, credit = self._parties(c.tenant, moved.credit, moved.debit)
-        self._import(c, "transfer", moved.ledger, (debit, credit))
-        self._not_closed(debit, credit)
-        self._allowed(debit, credit, amount, pending=False)
-        self._add(c.tenant, moved.credit, moved.debit, amount, pending=False)
-        self.rows[c.tenant, c.target] = replace(moved, reversed=moved.reversed + amount, reversals=moved.reversals + 1)
-        return self._record(
-            replace(row, debit=moved.credit, credit=moved.debit, amount=amount, ledger=moved.ledger, code=moved.code)
-        )
+        target = row.command.tenant, row.command.target
+        no("reversed_transfer_not_found", target not in self.rows)
+        moved = self.rows[target]
+        decline("transfer_not_reversible", not moved.after or moved.command.flags & STAYING)
+        left = moved.amount - sum(moved.reversals)
+        row = self._inherit(row, left, replace(moved.terms, debit=moved.terms.credit, credit=moved.terms.debit))
+        decline("exceeds_reversible_amount", not 0 < row.amount <= left)
+        decline("too_many_reversals", len(moved.reversals) >= REVERSALS_MAX)
+        self._put(self.rows, target, moved._replace(reversals=(*moved.reversals, row.amount)))
+        return self._move(row)
+
+    def _resolve(self, row: Row) -> Row:
+        c, post, target = row.command, "post_pending" in row.command.flags, (row.command.tenant, row.command.target)
+        no("pending_transfer_not_found", target not in self.rows)
+        hold = self.rows[target]
+        decline("pending_transfer_not_pending", not hold.state)
+        row = self._inherit(row, hold.amount, hold.terms)
+        decline("exceeds_pending_amount", post and row.amount > hold.amount)
+        decline("pending_transfer_has_different_amount", not post and row.amount != hold.amount)
+        decline(f"pending_transfer_already_{hold.state}", hold.state in ("posted", "voided"))
+        others = [each for each in self.holds.values() if each.chain == hold.chain] if "group" in c.flags else []
+        group = [hold, *(each for each in others if each is not hold)]
+        last_ns = row.recorded_ns + len(group) - 1
+        decline("pending_transfer_expired", hold.state == "expired" or any(each.is_due(last_ns) for each in group))
+        decline("group_too_large", len(group) > GROUP_HOLDS_MAX)
+        self._check(c, [each.terms for each in group])
+        # A row each: the first one's is the command's, the others are the ledger's own.
+        moved = [row.amount, *(each.amount for each in group[1:])] if post else [0] * len(group)
+        state = "posted" if post else "voided"
+        after = [self._settle(each, state, amount) for each, amount in zip(group, moved, strict=True)]
+        return row._replace(after=after[0])
+
+    def _inherit(self, row: Row, amount: int, terms: Command) -> Row:
+        """What a command leaves out is as it was, and what it says must be so."""
+        c = row.command
+        decline("target_has_different_{}_account", c.debit not in (0, terms.debit), c.credit not in (0, terms.credit))
+        decline("target_has_different_ledger", c.ledger not in (0, terms.ledger))
+        decline("target_has_different_code", c.code not in (0, terms.code))
+        return row._replace(terms=terms, amount=amount if c.amount is None else c.amount)
+
+    def _check(self, c: Command, terms: list[Command]) -> None:
+        """What the past says against it, and closed accounts."""
+        sides = list(zip(*(self._parties(each) for each in terms if each.debit), strict=True))
+        if "imported" in c.flags:
+            for key in {(each.tenant, each.ledger) for each in terms}:
+                decline("imported_must_not_regress", c.effective_ns <= self.ledgers[key][c.kind])
+                self._put(self.ledgers, key, self.ledgers[key] | {c.kind: c.effective_ns})
+            older = [any(c.effective_ns <= each.opened_ns for each in side) for side in sides]
+            decline("imported_must_postdate_{}_account", *older)
+        if "void_pending" not in c.flags:
+            decline("{}_account_closed", *(any(each.closed for each in side) for side in sides))
+
+    def _move(self, row: Row) -> Row:
+        """Moves or holds the row's amount, or what the accounts allow of it if it balances."""
+        c, pending = row.command, "pending" in row.command.flags
+        self._check(c, [row.terms])
+        sides = list(enumerate(self._parties(row.terms)))
+        rooms = [each.room(side) if f"balancing_{SIDES[side]}" in c.flags else MAX for side, each in sides]
+        decline("exceeds_{1}s", *(room <= 0 for room in rooms))
+        amount = min(row.amount, *rooms)
+        decline("overflows_{}s_pending", *(pending and each.pending[side] + amount > MAX for side, each in sides))
+        decline("overflows_{}s_posted", *(each.posted[side] + amount > MAX for side, each in sides))
+        decline("overflows_{}s", *(each.pending[side] + each.posted[side] + amount > MAX for side, each in sides))
+        limits = [each.room(side) if LIMITS[side] in each.command.flags else MAX for side, each in sides]
+        decline("exceeds_{1}s", *(amount > limit for limit in limits))
+        after = self._add(row, amount if pending else 0, 0 if pending else amount)
+        return row._replace(amount=amount, state="open" if pending else "", after=after)
+
+    def _settle(self, hold: Row, state: str, moved: int) -> tuple[Account, Account]:
+        """Releases a hold and moves what is posted of it. The row that says so takes its time."""
+        self.undo.append(partial(self.holds.__setitem__, hold.key, self.holds.pop(hold.key)))
+        self._put(self.rows, hold.key, hold._replace(state=state))
+        self.clock = self._at()
+        return self._add(hold, -hold.amount, moved)
+
+    def _add(self, row: Row, held: int, moved: int) -> tuple[Account, Account]:
+        """Adds to both accounts. One that is closed by a hold is closed until the hold is released."""
+        for side, each in enumerate((row.terms.debit, row.terms.credit)):
+            account = self.accounts[row.terms.tenant, each]
+            closed = held > 0 if f"closing_{SIDES[side]}" in row.command.flags else account.closed
+            pending, posted = list(account.pending), list(account.posted)
+            pending[side] += held
+            posted[side] += moved
+            account = account._replace(closed=closed, pending=tuple(pending), posted=tuple(posted))
+            self._put(self.accounts, (row.terms.tenant, each), account)
+        return self._parties(row.terms)
+
+    def _parties(self, terms: Command) -> tuple[Account, Account]:
+        return self.accounts[terms.tenant, terms.debit], self.accounts[terms.tenant, terms.credit]
+
+    def _record(self, row: Row) -> Row:
+        self.clock = max(self.clock, row.recorded_ns)
+        self._put(self.rows, row.key, row)
+        if row.state == "open":
+            self._put(self.holds, row.key, row)
+        return row
+
+    def _put(self, table: dict[Any, Any], key: Key, value: object) -> None:
+        self.undo.append(partial(table.__setitem__, key, table[key]) if key in table else partial(table.pop, key))
+        table[key] = value

@@ -13,23 +13,24 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.model.forms import Request, ledger_id
-from tests.model.model import SECOND, Model
-from tests.model.nouns import Row
-from tests.model.shape import ACTING, BALANCING, CLOSING, MAX, Command
+from tests.model.model import Model
+from tests.model.nouns import LIMITS, MAX, SECOND, Command, Row
+from tests.model.shape import ACTING, BALANCING, CLOSING, STAYING
 
 TENANTS = (1, 2)
 LEDGERS = (1, 2)
-DEBIT_LIMIT, CREDIT_LIMIT = "debits_must_not_exceed_credits", "credits_must_not_exceed_debits"
-# Account number to ledger, flags and allowance; 7 is in the other ledger, 8 never exists.
-ACCOUNTS: dict[int, tuple[int, frozenset[str], int]] = {
-    1: (1, frozenset(), 0),
-    2: (1, frozenset(), 0),
-    3: (1, frozenset({DEBIT_LIMIT}), 0),
-    4: (1, frozenset({DEBIT_LIMIT}), 50),
-    5: (1, frozenset({CREDIT_LIMIT}), 0),
-    6: (1, frozenset({CREDIT_LIMIT}), 7),
-    7: (2, frozenset(), 0),
-}
+DEBIT_LIMIT, CREDIT_LIMIT = LIMITS
+# 2 is older than the ledger, 7 and 9 are in the other one, 8 never exists.
+ACCOUNTS = [
+    Command("account", 1, ledger=1, code=1),
+    Command("account", 2, ledger=1, code=1, flags=frozenset({"imported"}), effective_ns=1),
+    Command("account", 3, ledger=1, code=1, flags=frozenset({DEBIT_LIMIT})),
+    Command("account", 4, ledger=1, code=1, flags=frozenset({DEBIT_LIMIT}), amount=50),
+    Command("account", 5, ledger=1, code=1, flags=frozenset({CREDIT_LIMIT})),
+    Command("account", 6, ledger=1, code=1, flags=frozenset({CREDIT_LIMIT}), amount=7),
+    Command("account", 7, ledger=2, code=1),
+    Command("account", 9, ledger=2, code=1),
+]
 FLAGS = [
     *("balancing_debit", "balancing_credit", "imported", "group") * 4,
     *("closing_debit", "closing_credit", "pending", "post_pending", "void_pending", "reverse"),
@@ -85,6 +86,7 @@ OF_A_GROUP: dict[str, Any] = {
     "form": "transfers", "action": "pending", "repeat": "new", "linked": True, "flag": "", "other_flag": "",
     "debit": 1, "credit": 2, "amount": 1, "ledger": 1, "code": 1,
 }  # fmt: skip
+IN_ANOTHER = OF_A_GROUP | {"debit": 7, "credit": 9, "ledger": 2}
 PLANS = st.builds(Plan, **{name: st.sampled_from(values) for name, values in CHOICES.items()})
 REQUESTS = st.lists(st.lists(PLANS, min_size=1, max_size=8), max_size=3)
 
@@ -108,12 +110,8 @@ class Chooser:
 
     def opening(self, tenant: int) -> list[Request]:
         """The ledgers and accounts of a tenant."""
-        accounts = [
-            Command("account", each, tenant, amount=allowance, ledger=ledger, code=1, flags=flags)
-            for each, (ledger, flags, allowance) in ACCOUNTS.items()
-        ]
         ledgers = [Request("ledger", (_ledger(tenant, each, 2),)) for each in LEDGERS]
-        return [*ledgers, Request("accounts", tuple(accounts))]
+        return [*ledgers, Request("accounts", tuple(replace(each, tenant=tenant) for each in ACCOUNTS))]
 
     def request(self, plans: list[Plan], now: int) -> Request:
         """A request of the first plan's tenant and form, with as many of the plans as the form takes."""
@@ -123,7 +121,7 @@ class Chooser:
             return Request("ledger", (_ledger(first.tenant, first.ledger or 4, exponent),))
         if first.form == "holds":
             # One chain of small holds between the open accounts, which mostly is accepted: a group to resolve.
-            plans = [replace(each, **OF_A_GROUP) for each in plans]
+            plans = [replace(each, **(IN_ANOTHER if each.which % 4 == 0 else OF_A_GROUP)) for each in plans]
             plans[-1] = replace(plans[-1], linked=False)
             return self.request(plans, now)
         many = first.form in ("transfers", "binary", "accounts")
@@ -141,8 +139,10 @@ class Chooser:
         self.sent[request.commands[0].tenant] += [each for each in request.commands if each.kind != "ledger"]
 
     def _again(self, plan: Plan, kind: str) -> Command | None:
+        if plan.repeat != "again":
+            return None
         sent = [each for each in self.sent[plan.tenant] if each.kind == kind]
-        return sent[-1 - plan.which % len(sent)] if plan.repeat == "again" and sent else None
+        return sent[-1 - plan.which % len(sent)] if sent else None
 
     def _id(self, plan: Plan, now: int) -> int:
         sent = self.sent[plan.tenant]
@@ -179,13 +179,15 @@ class Chooser:
         flags |= {"linked"} if plan.linked else frozenset()
         target = self._target(plan) if flags & ACTING or plan.which == 7 else None
         amount = plan.amount
-        if target is not None and target.chain and plan.action in ("post", "void") and plan.which % 2:
+        often = 2 if target is not None and "linked" in target.command.flags else 6
+        if target is not None and target.state and plan.action in ("post", "void") and plan.which % often == 1:
             flags, amount = flags | {"group"}, None
         debit, credit, ledger, code = plan.debit, plan.credit, plan.ledger, plan.code
         if debit == credit and plan.which % 10:
             credit = credit % 6 + 1
         if target is not None and plan.named == "right":
-            debit, credit, ledger, code = target.debit, target.credit, target.ledger, target.code
+            said = target.terms
+            debit, credit, ledger, code = said.debit, said.credit, said.ledger, said.code
             debit, credit = (credit, debit) if "reverse" in flags else (debit, credit)
         if flags & ACTING and plan.named == "no":
             debit = credit = ledger = code = 0
@@ -212,9 +214,10 @@ class Chooser:
         rows = [row for (tenant, _id), row in self.model.rows.items() if tenant == plan.tenant]
         if plan.target < 50:
             if plan.action == "reverse":
-                fitting = [row for row in rows if row.kind in ("transfer", "post") and not row.refusal]
+                fitting = [row for row in rows if row.after and not row.command.flags & STAYING]
             else:
-                fitting = [row for row in rows if row.kind == "pending" and (row.state == "open" or plan.target > 40)]
+                held = [row for row in rows if "pending" in row.command.flags]
+                fitting = [row for row in held if row.state == "open" or plan.target > 40]
             rows = fitting[-12:] if plan.target < 40 else fitting
         return rows[-1 - plan.target % len(rows)] if rows else None
 
@@ -260,7 +263,7 @@ OWN: dict[str, frozenset[str]] = {
 ALLOWED: dict[str, frozenset[str]] = {
     "transfer": frozenset({"balancing_debit", "balancing_credit", "imported"}),
     "pending": frozenset({"balancing_debit", "balancing_credit", "closing_debit", "closing_credit", "imported"}),
-    "post": frozenset({"group"}),
+    "post": frozenset({"group", "imported"}),
     "void": frozenset({"group", "imported"}),
     "reverse": frozenset({"imported"}),
 }

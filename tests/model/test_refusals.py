@@ -1,7 +1,8 @@
 """The table of refusals over the boundary: each one provoked, by one row of a table.
 
 Guarded here: every refusal that the core knows has a row; its class says whether it is recorded; a recorded
-one is replayed word for word, and an unrecorded one leaves the id free. The same list is proven in Rust.
+one is replayed word for word, and an unrecorded one leaves the id free; the model, which knows no bounds of a
+server, gives the same. The same list is proven in Rust.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pyledger import _rust
 from pyledger.client.refusals import REFUSALS as OF_THE_CLIENT
 from tests.model.book import Book
 from tests.model.forms import Request, Seen, ledger_id, read
-from tests.model.model import SECOND
+from tests.model.model import Model
+from tests.model.nouns import MAX, SECOND, Command
 from tests.model.plans import CREDIT_LIMIT, DEBIT_LIMIT, RESERVED, version_7
-from tests.model.shape import MAX, Command
 
 NOW = 1_800_000_000 * SECOND
 OPEN, OTHER, WALLET, ASSET, ELSEWHERE, IMPORTED = 1, 2, 3, 4, 5, 6
@@ -206,6 +207,23 @@ def test_it_is_provoked(number: int, code: str, kind: str, detail: str) -> None:
         assert body == same_body
 
 
+def in_both(requests: list[list[Command]], last_ns: int) -> list[str]:
+    """What the last request gets, from the engine and from the model."""
+    book, model, answers = Book(), Model(), []
+    for commands in requests:
+        now, sent = last_ns if commands is requests[-1] else NOW, request(commands)
+        (reply,) = book.submit([sent.decoded()], now)
+        answers = [(code, row is not None) for code, row in model.batch([commands], now)[0]]
+        assert [(seen.refusal, seen.recorded) for seen in read(sent, reply)] == answers
+    return [code for code, _recorded in answers]
+
+
+@pytest.mark.parametrize("code", [code for _number, code, kind, _detail in _rust.REFUSALS if kind != "full"])
+def test_the_model_gives_the_same(code: str) -> None:
+    case = CASES[code]
+    assert in_both([*BOOKS, *case.before, case.last], NOW + case.wait_s * SECOND)[case.place] == code
+
+
 @pytest.mark.parametrize("code", [code for _n, code, kind, _d in _rust.REFUSALS if kind in ("malformed", "unknown")])
 def test_a_transient_one_leaves_the_id_free(code: str) -> None:
     case = CASES[code]
@@ -264,3 +282,19 @@ def test_nothing_of_another_tenant_exists() -> None:
     assert seen.refusal == "ledger_not_found", "neither their id nor our ledger is known to the other"
     seen, _body = seen_in(book, request([replace(act(102, "reverse", 101), tenant=2)]), now, 0)
     assert seen.refusal == "reversed_transfer_not_found"
+
+
+@pytest.mark.parametrize(("early_ns", "answer"), [(1, ""), (0, "pending_transfer_expired")])
+def test_a_group_takes_a_nanosecond_for_each_hold(early_ns: int, answer: str) -> None:
+    group = [hold(101, "linked", timeout_s=1), hold(102)]
+    first_ns = NOW + sum(map(len, BOOKS))
+    void = act(103, "void_pending", 102, "group")
+    assert in_both([*BOOKS, group, [void]], first_ns + SECOND - 1 - early_ns) == [answer]
+
+
+def test_precedence_holds_across_the_ledgers_of_a_group() -> None:
+    older = [account(each, 2, "imported", effective_ns=each) for each in (11, 12)]
+    past = move(101, "imported", debit=11, credit=12, ledger=2, effective_ns=500)
+    group = [hold(102, "linked"), hold(103, debit=11, credit=12, ledger=2)]
+    void = act(104, "void_pending", 102, "group", "imported", effective_ns=400)
+    assert in_both([*BOOKS, older, [past], group, [void]], NOW) == ["imported_must_not_regress"]

@@ -48,6 +48,8 @@ class Ground:
     settings: dict[str, object] = field(default_factory=dict)
     planted: str = ""
     version: int = DEFAULT_VERSION
+    postgres_in: Path | None = None
+    """Where PostgreSQL keeps its data, if not in the same directory."""
     keys: dict[str, str] = field(default_factory=dict, init=False)
     """The API key of each tenant, by name."""
     tenants: dict[str, int] = field(default_factory=dict, init=False)
@@ -56,7 +58,7 @@ class Ground:
     """Those of this database, in the order of their start; the last one should serve."""
 
     def __post_init__(self) -> None:
-        self.clusters = Clusters(self.directory)
+        self.clusters = Clusters(self.postgres_in or self.directory)
         self.database: Database | None = None
         self._numbers = itertools.count(1)
 
@@ -168,9 +170,11 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def ground(directory: Path, *, planted: str = "", **settings: object) -> AsyncIterator[Ground]:
+async def ground(
+    directory: Path, *, planted: str = "", postgres_in: Path | None = None, **settings: object
+) -> AsyncIterator[Ground]:
     """A ground for one row's run, with a fresh database and no server yet."""
-    made = Ground(directory, settings, planted)
+    made = Ground(directory, settings, planted, postgres_in=postgres_in)
     try:
         await made.open_books()
         yield made

@@ -8,9 +8,10 @@ everything that clients saw on it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -118,10 +119,17 @@ async def besiege(
     """The cycles of a row that does harm of some kinds, one after the other, to a server and its PostgreSQL."""
     async with ground(asked.directory, planted=asked.planted, **settings) as place:
         siege = Siege(place, asked)
-        kinds = harms(siege) if callable(harms) else harms
-        for number in asked.numbers:
-            since = (number - asked.first) % CYCLES_A_DATABASE
-            if since == 0:
-                await siege.begin(number)
-            last = since == CYCLES_A_DATABASE - 1 or number == asked.numbers[-1]
-            yield await siege.cycle(number, kinds[number % len(kinds)], last=last)
+        async with contextlib.aclosing(cycles(siege, harms(siege) if callable(harms) else harms)) as every:
+            async for cycle in every:
+                yield cycle
+
+
+async def cycles(siege: Siege, harms: Sequence[Harm], **settings: object) -> AsyncGenerator[Cycle, None]:
+    """The same on a ground that is there already; `settings` are the server's."""
+    asked = siege.asked
+    for number in asked.numbers:
+        since = (number - asked.first) % CYCLES_A_DATABASE
+        if since == 0:
+            await siege.begin(number, **settings)
+        last = since == CYCLES_A_DATABASE - 1 or number == asked.numbers[-1]
+        yield await siege.cycle(number, harms[number % len(harms)], last=last)

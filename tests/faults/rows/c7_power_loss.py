@@ -18,6 +18,7 @@ from typing import Any, Final
 import asyncpg
 
 from pyledger.embedded import processes
+from pyledger.embedded.nouns import EmbeddedError
 from tests.faults import harms
 from tests.faults.amnesia.mounted import Amnesia, missing
 from tests.faults.ground import Ground, ground
@@ -28,6 +29,7 @@ KEPT: Final = (0.0, 0.0, 0.5, 0.9)
 """How likely it is that something that was not synced is there all the same."""
 CHECKPOINT_SHARE: Final = 0.5
 CHECKPOINT_BEFORE_S: Final = 0.2
+LOG_LINES: Final = 20
 BOTH_SHARE: Final = 0.5
 """How often the server is on the machine whose power fails."""
 
@@ -37,6 +39,8 @@ class PowerLoss:
 
     def __init__(self, disk: Amnesia) -> None:
         self.disk = disk
+        self.wrong: list[str] = []
+        """What must not happen and did, since it was last taken."""
 
     async def power_loss(self, place: Ground, chance: Random) -> dict[str, Any]:
         """The disk is gone, then every process that had its data there; then power comes back."""
@@ -55,12 +59,21 @@ class PowerLoss:
         lost = await self.disk.lose(chance.randrange(2**31), chance.choice(KEPT))
         await self.disk.power_on()
         began = time.monotonic()
-        await place.start_postgres()
+        await self._start(place)
         notes = {**lost, "syncs_max": syncs, "postgres_s_max": round(time.monotonic() - began, 3), "both": int(both)}
         if both:
             return notes | await harms.again(place)
         await harms.back(place)
         return notes
+
+    async def _start(self, place: Ground) -> None:
+        """What recovery cannot do is PostgreSQL's fault or the disk's; with its words one can tell."""
+        try:
+            await place.start_postgres()
+        except EmbeddedError:
+            said = place.cluster.place.log_file.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
+            self.wrong.append("PostgreSQL did not start at the first attempt:\n" + "\n".join(said))
+            await place.start_postgres()
 
     async def _checkpoint(self, place: Ground) -> None:
         with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -82,9 +95,11 @@ async def run(asked: Run) -> AsyncIterator[Cycle]:
         ground(asked.directory, planted=asked.planted, postgres_in=disk.path / "data") as place,
     ):
         await disk.settle()
-        harm = PowerLoss(disk).power_loss
-        async with contextlib.aclosing(cycles(Siege(place, asked), [harm])) as every:
+        harm = PowerLoss(disk)
+        async with contextlib.aclosing(cycles(Siege(place, asked), [harm.power_loss])) as every:
             async for cycle in every:
+                cycle.violations.extend(harm.wrong)
+                harm.wrong.clear()
                 yield cycle
 
 

@@ -29,9 +29,8 @@ from benchmarks.ratios import KEPT, RATIOS, RUNS_MIN, Margin, Ratio, Verdict, ad
 from benchmarks.workloads import Planner
 
 ALL_KEPT, FELL, NOT_MEASURED = 0, 1, 2
-ROUNDS: Final = 2
-SETTINGS: Final = {"wal_mib_max": 2_048}
-"""Room for the WAL of all rounds, and no more to write ahead of them."""
+ROUNDS: Final = 1
+"""Of each reading; the second try of a ratio that fell is another one."""
 WIDTH: Final = 200
 
 
@@ -40,7 +39,6 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates", description=__doc__.splitlines()[0])
     names = [ratio.name for ratio in RATIOS]
     parser.add_argument("--only", metavar="NAMES", default="", help=f"some of {','.join(names)}")
-    parser.add_argument("--brief", action="store_true", help="one round, on a server whose WAL is new")
     parser.add_argument("--keep", action="store_true", help=f"add this run to {KEPT.name}, judge nothing")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
     parser.add_argument(
@@ -89,18 +87,15 @@ async def measure(asked: argparse.Namespace, scratch: Path, kept: list[dict[str,
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     status.update("server: start")
-    server = await service.start(
-        scratch / "server", SETTINGS, premake_wal=not asked.brief, launcher=tuple(asked.launcher.split())
-    )
-    turns = 1 if asked.brief else ROUNDS
+    server = await service.start(scratch / "server", premake_wal=False, launcher=tuple(asked.launcher.split()))
     try:
         planner, busy = Planner(QUICK, int(time.time()) % 1_000_000_000 + 1_000_000_000), Busy(server)
         async with rounds.opened(server, scratch, planner, status.update) as found:
-            await found.measure({part for ratio in asked.ratios for part in ratio.parts}, turns)
+            await found.measure({part for ratio in asked.ratios for part in ratio.parts}, ROUNDS)
             first = judge(asked.ratios, found.readings, margins(kept, busy.cores()))
             fallen = [verdict for verdict in first if not verdict.kept]
             if fallen:
-                await found.measure({part for verdict in fallen for part in verdict.ratio.parts}, turns)
+                await found.measure({part for verdict in fallen for part in verdict.ratio.parts}, ROUNDS)
                 second = judge([each.ratio for each in fallen], found.readings, margins(kept, busy.cores()))
                 again = {each.ratio: replace(each, before=old.value) for each, old in zip(second, fallen, strict=True)}
                 first = [again.get(verdict.ratio, verdict) for verdict in first]

@@ -39,6 +39,11 @@ load: build ## Locust against a server of its own; judged, priced, reported (LOA
 faults: build ## do every kind of harm, at the size that fits into fifteen minutes (FAULTS_ARGS="C1 --cycles 300")
 	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all)
 
+.PHONY: gates
+gates: build ## did anything get slower? ratios of one run against their margins, and 60 seconds of Locust
+	$(BIN)/python -m benchmarks.gates $(GATES_ARGS)
+	$(BIN)/python -m loadtests --gate
+
 .PHONY: lint
 lint: build ## formatting, types, layers and warnings, in both languages
 	$(BIN)/ruff check $(PYTHON_SOURCES)

@@ -39,7 +39,8 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gates", description=__doc__.splitlines()[0])
     names = [ratio.name for ratio in RATIOS]
     parser.add_argument("--only", metavar="NAMES", default="", help=f"some of {','.join(names)}")
-    parser.add_argument("--keep", action="store_true", help=f"add this run to {KEPT.name}, judge nothing")
+    parser.add_argument("--keep", action="store_true", help="add this run to the kept ones, judge nothing")
+    parser.add_argument("--kept", type=Path, default=KEPT, metavar="FILE", help="the kept runs")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
     parser.add_argument(
         "--launcher", default=" ".join(service.LAUNCHER), metavar="MODULE", help="starts the server instead of it"
@@ -113,9 +114,9 @@ def judge(ratios: list[Ratio], readings: dict[str, float], bounds: dict[str, Mar
 def main() -> int:
     """Measure and judge; the exit code."""
     asked, console = options(), Console(width=None if sys.stdout.isatty() else WIDTH)
-    kept = [] if asked.keep else kept_runs()
+    kept = [] if asked.keep else kept_runs(asked.kept)
     if not asked.keep and (missing := [ratio.name for ratio in asked.ratios if ratio.name not in margins(kept)]):
-        sys.stderr.write(f"gates: {KEPT.name} has fewer than {RUNS_MIN} runs with {', '.join(missing)}\n")
+        sys.stderr.write(f"gates: {asked.kept.name} has fewer than {RUNS_MIN} runs with {', '.join(missing)}\n")
         return NOT_MEASURED
     base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
     base.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def main() -> int:
         console.print(f"{found.others_cores} cores were busy with something else: held against all kept runs")
     if asked.keep:
         rounded = {name: round(value, 4) for name, value in found.ratios.items()}
-        add_run(KEPT, {"others_cores": found.others_cores, "ratios": rounded})
+        add_run(asked.kept, {"others_cores": found.others_cores, "ratios": rounded})
     return show(found.verdicts, time.monotonic() - began, console)
 
 

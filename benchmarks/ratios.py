@@ -3,7 +3,7 @@
 A ratio is of two readings of the same run on the same machine, so it says something on any machine and on a busy
 one. Guarded here: no margin is typed in; each bound follows from the runs kept in `results/gates.json`: as far
 beyond the worst of them as that was from the median, and at least `ROOM_SHARE_MIN` of the median. A run on a quiet
-machine is held against the quiet ones, a run on a busy machine against all.
+machine is held against the quiet ones if there are ten, a run on a busy machine against all.
 """
 
 from __future__ import annotations
@@ -147,8 +147,11 @@ def kept_runs(path: Path = KEPT) -> list[dict[str, Any]]:
 
 
 def alike(runs: Iterable[dict[str, Any]], others_cores: float) -> list[dict[str, Any]]:
-    """The runs that one is held against in which so many cores were busy with something else."""
-    return [run for run in runs if is_busy(others_cores) or not is_busy(run["others_cores"])]
+    """The runs that one is held against in which so many cores were busy with something else: all, for want of ten
+    quiet ones."""
+    every = list(runs)
+    quiet = [run for run in every if not is_busy(run["others_cores"])]
+    return every if is_busy(others_cores) or len(quiet) < RUNS_MIN else quiet
 
 
 def is_busy(others_cores: float) -> bool:

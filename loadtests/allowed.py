@@ -24,12 +24,15 @@ SHARES: Final = (50.0, 95.0, 99.0)
 
 def margins(others_cores: float = 0.0, path: Path = KEPT) -> dict[tuple[str, float], ratios.Margin]:
     """What the kept runs that were alike say of a profile's percentile, in ms."""
-    values: dict[tuple[str, float], list[float]] = {}
+    profiles: dict[str, list[dict[str, float]]] = {}
     for run in ratios.kept_runs(path):
         for profile, seen in run["profiles"].items():
-            if ratios.alike([seen], others_cores):
-                for share in SHARES:
-                    values.setdefault((profile, share), []).append(seen[f"p{share:g}_ms"])
+            profiles.setdefault(profile, []).append(seen)
+    values = {
+        (profile, share): [seen[f"p{share:g}_ms"] for seen in ratios.alike(every, others_cores)]
+        for profile, every in profiles.items()
+        for share in SHARES
+    }
     return {name: ratios.Margin.of(some, at_most=True) for name, some in values.items() if len(some) >= ratios.RUNS_MIN}
 
 

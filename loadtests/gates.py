@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from loadtests.cost import Cost
 from loadtests.nouns import Allowed, Plan, Slo
@@ -98,6 +99,12 @@ def judge(plan: Plan, seen: Seen, books: Books, queue_rows: float | None, slo: S
     found.append(Gate(run, "trial balance", "does not balance" if books.balances else "balances", "balances",
                       not books.balances, "; ".join(books.balances)))  # fmt: skip
     return found
+
+
+def on_a_busy_machine(found: list[Gate], others_cores: float) -> list[Gate]:
+    """What was broken and may be chance is not judged where something else had the cores; it is said."""
+    why = f"{others_cores:.1f} cores were busy with something else"
+    return [replace(gate, kept=None, why=why) if gate.kept is False and gate.chance else gate for gate in found]
 
 
 def judge_cost(today: Cost | None, projected: Cost | None, slo: Slo) -> list[Gate]:

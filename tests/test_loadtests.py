@@ -165,6 +165,15 @@ def test_the_gate_allows_what_the_kept_runs_showed_and_no_less_than_the_bounds()
     assert {gate.kept for gate in tight} == {True}
 
 
+def test_on_a_busy_machine_latency_is_not_judged_and_durability_is() -> None:
+    found = list(judged([recorded([0.004] * 370 + [0.012] * 30)], ids=["1 ids are not stored"]).values())
+    verdicts = {gate.name: gate for gate in gates.on_a_busy_machine(found, 1.3)}
+    assert verdicts["authorization p95 at 500 requests/s"].kept is None
+    assert "1.3 cores were busy" in verdicts["authorization p95 at 500 requests/s"].line()
+    assert verdicts["durability"].kept is False
+    assert verdicts["authorization p50 at 500 requests/s"].kept is True
+
+
 def test_only_what_may_be_chance_is_measured_again() -> None:
     def chances(**books: Any) -> list[str]:
         found = list(judged([recorded([0.004] * 370 + [0.012] * 30)], **books).values())
@@ -218,7 +227,7 @@ def test_a_cost_that_grows_with_the_scale_is_refused() -> None:
         ("not toml", "profiles.toml"),
         (config.PROFILES.read_text("utf-8").replace("card = 0.60", "card = 0.70"), "do not add up to 1"),
         (config.PROFILES.read_text("utf-8").replace('mix = "till"', 'mix = "tell"'), "'tell'"),
-        (config.PROFILES.read_text("utf-8").replace('gate = ["today"', 'gate = ["yesterday"'), "'yesterday'"),
+        (config.PROFILES.read_text("utf-8").replace('gate = ["steady"', 'gate = ["yesterday"'), "'yesterday'"),
         (config.PROFILES.read_text("utf-8").replace('volume = "today"', ""), "takes one of"),
     ],
 )

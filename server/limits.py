@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from typing import TYPE_CHECKING, Final
 
 from granian._granian import RSGIProtocolClosed
@@ -20,7 +21,7 @@ from pyledger.server.replies import CLOSE, RETRY_AFTER
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyledger.server.rsgi import Cancellable, HeaderMap, HTTPProtocol
+    from pyledger.server.rsgi import HeaderMap, HTTPProtocol, Reading
 
 BATCH_ROWS_MAX: Final = LIMITS["batch_rows_max"]
 """Commands that the decoder takes in one batch."""
@@ -29,8 +30,9 @@ JSON_DEPTH_MAX: Final = 3 + LIMITS["metadata_depth_max"]
 """Levels that the decoder takes: the body, its list, a command, and metadata at its deepest."""
 
 BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Memory of all batch bodies being read or decoded at once: sixteen of the largest by default. Single
-bodies are not counted, they are bounded by `connections_max` times `single_body_bytes_max`."""
+"""Memory of all batch bodies being read or decoded at once: sixteen of the largest by default, one half for
+those read whole, one for those read by pieces. Single bodies are not counted, they are bounded by
+`connections_max` times `single_body_bytes_max`."""
 
 DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 """A body that is too large is read and thrown away up to here, so that its sender, who only listens once
@@ -44,6 +46,8 @@ OFFLOAD_BYTES_MIN: Final = 65_536
 
 KEY_HEADER: Final = "idempotency-key"
 
+_LATE: Final = math.inf
+
 
 class BodyClock:
     """Cancels the reading of bodies that are late.
@@ -53,8 +57,7 @@ class BodyClock:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._due: dict[Cancellable, float] = {}
-        self._late: set[Cancellable] = set()
+        self._due: dict[Reading, float] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,50 +73,60 @@ class BodyClock:
     def _sweep(self) -> None:
         now = self._loop.time()
         for reading, due in self._due.items():
-            if due <= now and reading not in self._late:
-                self._late.add(reading)
-                reading.cancel()
+            if due <= now and reading.cancel():
+                self._due[reading] = _LATE
         self.start()
 
-    async def read(self, proto: HTTPProtocol) -> bytes:
-        """The whole body, which its Content-Length bounds. Raises `Refused` when it is late."""
-        reading = proto()
-        self._due[reading] = self._loop.time() + self._timeout_s
+    def due_s(self) -> float:
+        """When a body that is asked for now has to be there."""
+        return self._loop.time() + self._timeout_s
+
+    async def read(self, reading: Reading, due_s: float) -> bytes:
+        """A body or a piece of one. Raises `Refused` when it is late, `ClientGone` when it broke off."""
+        self._due[reading] = due_s
         try:
             return await reading
+        except RSGIProtocolClosed as error:
+            raise ClientGone from error
         except asyncio.CancelledError:
-            if reading in self._late:
+            if self._due[reading] == _LATE:
                 raise Refused("body_timeout", headers=(CLOSE,)) from None
             raise
         finally:
             del self._due[reading]
-            self._late.discard(reading)
 
     async def read_pieces(self, proto: HTTPProtocol, take: Callable[[bytes], bool]) -> bool:
         """Hand the body to `take`, piece by piece, until that says False. False if it broke off."""
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("a body is read by a task")
-        self._due[task] = self._loop.time() + self._timeout_s
-        empty = 0
-        try:
-            async for piece in proto:
+        due_s, pieces, empty = self.due_s(), aiter(proto), 0
+        with contextlib.suppress(StopAsyncIteration):
+            while empty <= 1:
+                piece = await self.read(anext(pieces), due_s)
                 empty += not piece
-                if empty > 1 or not take(piece):
+                if not take(piece):
                     break
-        except asyncio.CancelledError:
-            if task in self._late:
-                task.uncancel()
-                raise Refused("body_timeout", headers=(CLOSE,)) from None
-            raise
-        finally:
-            del self._due[task]
-            self._late.discard(task)
         return empty <= 1
 
 
+class Room:
+    """Memory for bodies, and how much of it is in use."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes_held = 0
+
+    def holds(self, count: int) -> bool:
+        """Whether so much more fits in."""
+        return self.bytes_held + count <= self.bytes_max
+
+
 class Bodies:
-    """Reads bodies within their bounds."""
+    """Reads bodies within their bounds.
+
+    A body of a known length is read whole, which costs one turn of the event loop instead of one for every few
+    kilobytes. Its room is taken beforehand, so one that is promised and does not come takes it from others that
+    are to be read whole. Whoever finds no room there is read by pieces, in a room of which only what has
+    arrived is taken: promises lock nobody out.
+    """
 
     def __init__(
         self,
@@ -128,26 +141,23 @@ class Bodies:
         self._batch_bytes_max = batch_bytes_max
         self._batch_rows_max = batch_rows_max
         self._json_depth_max = json_depth_max
-        self._bytes_max = max(BODIES_BYTES_MAX, 2 * batch_bytes_max)
-        self._bytes_held = 0
+        self._promised = Room(max(BODIES_BYTES_MAX // 2, batch_bytes_max))
+        self._arrived = Room(max(BODIES_BYTES_MAX // 2, batch_bytes_max))
         self.clock = BodyClock(timeout_s)
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of batch bodies in memory now."""
-        return self._bytes_held
+        """Bytes of batch bodies in memory now, or on their way to be read whole."""
+        return self._promised.bytes_held + self._arrived.bytes_held
 
     async def read_single(self, headers: HeaderMap, proto: HTTPProtocol) -> bytes:
         """The body of a single write. Raises `Refused` or `ClientGone`."""
         length = headers.get("content-length")
-        if length is not None and len(length) <= 9 and int(length) <= self._single_bytes_max:
+        if length is not None and int(length) <= self._single_bytes_max:
             # The parser below us reads exactly Content-Length bytes: nothing is left to count.
-            try:
-                body = await self.clock.read(proto)
-            except RSGIProtocolClosed as error:
-                raise ClientGone from error
+            body = await self.clock.read(proto(), self.clock.due_s())
         else:
-            body = await self._read_counted(headers, proto, self._single_bytes_max, share=False)
+            body = await self._read_pieces(headers, proto, Room(self._single_bytes_max), self._single_bytes_max)
         self._check_depth(body)
         return body
 
@@ -161,7 +171,7 @@ class Bodies:
         self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes, int], Commands], tenant: int
     ) -> Commands:
         """Read the body of a batch and decode it, large ones in a thread. Raises what `decode` raises."""
-        body = await self._read_counted(headers, proto, self._batch_bytes_max, share=True)
+        body, room = await self._read_batch(headers, proto)
         try:
             if decode is not decode_transfers_binary:
                 self._check_depth(body)
@@ -171,42 +181,51 @@ class Bodies:
                 raise Refused("batch_too_large", f"A batch has at most {self._batch_rows_max} commands here.")
             return commands
         finally:
-            self._bytes_held -= len(body)
+            room.bytes_held -= len(body)
 
-    async def _read_counted(self, headers: HeaderMap, proto: HTTPProtocol, bytes_max: int, *, share: bool) -> bytes:
-        """The body, counted as it comes. With `share` its bytes stay in `bytes_held` for the caller to
-        take out again."""
+    async def _read_batch(self, headers: HeaderMap, proto: HTTPProtocol) -> tuple[bytes, Room]:
+        """The body, and the room that it is in."""
+        length, room = headers.get("content-length"), self._promised
+        count = int(length) if length is not None else self._batch_bytes_max + 1
+        if count > self._batch_bytes_max or not room.holds(count):
+            body = await self._read_pieces(headers, proto, self._arrived, self._batch_bytes_max)
+            return body, self._arrived
+        room.bytes_held += count
+        try:
+            return await self.clock.read(proto(), self.clock.due_s()), room
+        except BaseException:
+            room.bytes_held -= count
+            raise
+
+    async def _read_pieces(self, headers: HeaderMap, proto: HTTPProtocol, room: Room, bytes_max: int) -> bytes:
+        """The body, counted as it comes. Its bytes stay in the room for the caller to take out again."""
         length = headers.get("content-length")
         if length is None and "transfer-encoding" not in headers:
             return b""
-        count = int(length) if length is not None else 0
-        pieces: list[bytes] = []
-        kept = 0
-
-        if count > bytes_max:
+        if length is not None and int(length) > bytes_max:
             await self._discard(proto)
             raise _too_large(bytes_max)
+        pieces: list[bytes] = []
+        kept = 0
 
         def take(piece: bytes) -> bool:
             nonlocal kept
             kept += len(piece)
+            room.bytes_held += len(piece)
             pieces.append(piece)
-            if share:
-                self._bytes_held += len(piece)
-            return kept <= bytes_max and (not share or self._bytes_held <= self._bytes_max)
+            return kept <= bytes_max and room.holds(0)
 
         try:
             whole = await self.clock.read_pieces(proto, take)
             if kept > bytes_max:
                 raise _too_large(bytes_max)
-            if share and self._bytes_held > self._bytes_max:
+            if not room.holds(0):
                 raise Refused("bodies_full", headers=(RETRY_AFTER, CLOSE))
             if not whole:
                 raise Refused("body_incomplete", headers=(CLOSE,))
             return b"".join(pieces)
         except BaseException:
-            if share:
-                self._bytes_held -= kept
+            room.bytes_held -= kept
             raise
 
     async def _discard(self, proto: HTTPProtocol) -> None:

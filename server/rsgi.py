@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from typing import Protocol
 
 
@@ -44,17 +44,20 @@ class HTTPScope(Protocol):
         """A copy of the headers."""
 
 
-class Cancellable(Protocol):
-    """Something awaited that can be given up: a task, or a read of Granian's."""
+class Reading(Awaitable[bytes], Protocol):
+    """A body, or a piece of one, on its way."""
 
     def cancel(self) -> bool:
-        """Make whoever awaits it get a CancelledError."""
+        """Make whoever awaits it get a CancelledError. False if it is there already."""
 
     def __hash__(self) -> int: ...
 
 
-class Reading(Cancellable, Awaitable[bytes], Protocol):
-    """A body on its way."""
+class Pieces(Protocol):
+    """A body in pieces, closed by one empty piece; two empty ones mean that it broke off."""
+
+    def __anext__(self) -> Reading:
+        """The next piece. Raises `StopAsyncIteration`, at once, after the last."""
 
 
 class HTTPProtocol(Protocol):
@@ -63,8 +66,8 @@ class HTTPProtocol(Protocol):
     def __call__(self) -> Reading:
         """The whole body; at most Content-Length bytes if there is such a header, else without bound."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """The body in pieces, closed by one empty piece; two empty ones mean that it broke off."""
+    def __aiter__(self) -> Pieces:
+        """The body in pieces."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from granian._granian import RSGIProtocolClosed
 
-from pyledger._rust import LIMITS, Commands, decode_transfers_binary, json_depth
+from pyledger._rust import LIMITS, Commands, json_depth
 from pyledger.server.problems import ClientGone, Refused
-from pyledger.server.replies import CLOSE, RETRY_AFTER
+from pyledger.server.replies import CLOSE, JSON_TYPE, RETRY_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pyledger.server.rsgi import HeaderMap, HTTPProtocol, Reading
 
@@ -168,15 +168,15 @@ class Bodies:
             raise Refused("json_too_deep", f"The body nests deeper than {depth_max} levels.", json_depth_max=depth_max)
 
     async def decode_batch(
-        self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes, int], Commands], tenant: int
+        self, headers: HeaderMap, proto: HTTPProtocol, decode: Callable[[bytes], Commands], form: str
     ) -> Commands:
         """Read the body of a batch and decode it, large ones in a thread. Raises what `decode` raises."""
         body, room = await self._read_batch(headers, proto)
         try:
-            if decode is not decode_transfers_binary:
+            if form == JSON_TYPE:
                 self._check_depth(body)
             small = len(body) < OFFLOAD_BYTES_MIN
-            commands = decode(body, tenant) if small else await asyncio.to_thread(decode, body, tenant)
+            commands = decode(body) if small else await asyncio.to_thread(decode, body)
             if commands.rows > self._batch_rows_max:
                 raise Refused("batch_too_large", f"A batch has at most {self._batch_rows_max} commands here.")
             return commands
@@ -260,11 +260,11 @@ def idempotency_key(headers: HeaderMap) -> str | None:
     return given[0]
 
 
-def check_content_type(headers: HeaderMap, *allowed: str) -> str:
+def check_content_type(headers: HeaderMap, allowed: Collection[str]) -> str:
     """The media type of the body, one of `allowed`. Raises `Refused`."""
     given = headers.get("content-type")
     if given is None:
-        raise Refused("content_type_unsupported", f"Send Content-Type: {allowed[0]}.")
+        raise Refused("content_type_unsupported", f"Send Content-Type: {next(iter(allowed))}.")
     if given in allowed:
         return given
     media_type, _, parameters = given.partition(";")

@@ -40,6 +40,9 @@ ROWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 8_190.0)
 AUTHORIZATIONS: Final = frozenset({"createTransfer", "postTransfer", "voidTransfer", "reverseTransfer"})
 """The operations that somebody waits for at a till: single transfers."""
 
+NO_OPERATION: Final = "none"
+"""The label of requests for what does not exist."""
+
 STATES: Final = (
     "starting", "standby", "recovering", "serving", "reconnecting", "stopping", "stopped", "fenced", "halted",
 )  # fmt: skip
@@ -60,6 +63,11 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def add(self, other: Histogram) -> None:
+        """Count also what another one of the same bounds has counted."""
+        self._counts = [ours + theirs for ours, theirs in zip(self._counts, other._counts, strict=True)]
+        self._sum += other._sum
+
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulative buckets as Prometheus wants them, and the sum."""
         total = 0
@@ -70,15 +78,23 @@ class Histogram:
         return found, self._sum
 
 
+class Answered:
+    """How one operation was answered, and how fast."""
+
+    __slots__ = ("seconds", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.seconds = Histogram(SECONDS)
+
+
 class Metrics(Collector):
     """All that is measured in this process."""
 
     def __init__(self, version: str) -> None:
         self._version = version
         self._service: Service | None = None
-        self._requests: dict[tuple[str, int], int] = {}
-        self._request_s = {operation.name: Histogram(SECONDS) for operation in OPERATIONS}
-        self._authorization_s = Histogram(SECONDS)
+        self._answered = {name: Answered() for name in (NO_OPERATION, *(each.name for each in OPERATIONS))}
         self._batch_commands = Histogram(ROWS)
         self._batch_rows = Histogram(ROWS)
         self._apply_s = Histogram(SECONDS)
@@ -96,13 +112,9 @@ class Metrics(Collector):
 
     def observe(self, operation: Operation | None, status: int, elapsed_s: float) -> None:
         """One request was answered. The hot path."""
-        name = "none" if operation is None else operation.name
-        key = (name, status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        if operation is not None:
-            self._request_s[name].observe(elapsed_s)
-            if name in AUTHORIZATIONS:
-                self._authorization_s.observe(elapsed_s)
+        answered = self._answered[NO_OPERATION if operation is None else operation.name]
+        answered.statuses[status] = answered.statuses.get(status, 0) + 1
+        answered.seconds.observe(elapsed_s)
 
     def observe_batch(self, batch: BatchMeasure) -> None:
         """One batch was committed."""
@@ -127,20 +139,25 @@ class Metrics(Collector):
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily("pyledger_http_requests", "Requests answered.", labels=("operation", "status"))
-        for (name, status), count in self._requests.items():
-            requests.add_metric((name, str(status)), count)
+        for name, answered in self._answered.items():
+            for status, count in answered.statuses.items():
+                requests.add_metric((name, str(status)), count)
         yield requests
         seconds = HistogramMetricFamily(
             "pyledger_http_request_seconds", "From a request's head to its answer.", labels=("operation",)
         )
-        for name, histogram in self._request_s.items():
-            buckets, total = histogram.buckets()
-            seconds.add_metric((name,), buckets, total)
+        authorizations = Histogram(SECONDS)
+        for name, answered in self._answered.items():
+            if name != NO_OPERATION:
+                buckets, total = answered.seconds.buckets()
+                seconds.add_metric((name,), buckets, total)
+            if name in AUTHORIZATIONS:
+                authorizations.add(answered.seconds)
         yield seconds
         yield _histogram(
             "pyledger_authorization_seconds",
             "From the head of a single transfer, hold, post, void or reversal to its answer, durable.",
-            self._authorization_s,
+            authorizations,
         )
 
     def _of_batches(self) -> Iterator[Metric]:

@@ -6,6 +6,7 @@ else, so an operation cannot exist undocumented, unmeasured or without a stated 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,9 +14,9 @@ import msgspec
 
 from pyledger.identity import Scope
 from pyledger.server import schemas
-from pyledger.server.handlers import accounts, ledgers, transfers, upkeep
+from pyledger.server.handlers import accounts, ledgers, transfers, upkeep, writes
 from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
-from pyledger.server.service import Request, Service
+from pyledger.server.service import Decode, Request, Service
 
 Handler = Callable[[Service, Request], Awaitable[Answer]]
 Shape = type[msgspec.Struct] | str
@@ -67,6 +68,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope | None = None
     query: type[msgspec.Struct] | None = None
     takes: dict[str, Shape] = {}
+    decodes: dict[str, Decode] = {}
     body_optional: bool = False
     status: int = 200
     gives: dict[str, Shape] = {}
@@ -79,18 +81,26 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _write(**fields: Any) -> Operation:
+    fields.setdefault("handler", writes.single)
     fields.setdefault("journal", ONE_ROW)
     fields.setdefault("problems", SINGLE)
     return Operation(method="POST", **fields)
 
 
 def _batch(**fields: Any) -> Operation:
-    return _write(idempotency=BY_ID_EACH, journal=ROW_EACH, problems=BATCH, limit="body_bytes_max", **fields)
+    fields |= {"handler": writes.batch, "idempotency": BY_ID_EACH, "journal": ROW_EACH, "problems": BATCH}
+    return _write(limit="body_bytes_max", **fields)
 
 
-def _read(**fields: Any) -> Operation:
+def _read(handler: Handler, **fields: Any) -> Operation:
     fields.setdefault("problems", READS)
-    return Operation(method="GET", scope=Scope.READ, **fields)
+
+    async def read(service: Service, request: Request) -> Answer:
+        # A read may be given up at any time; a write never is, see answers.py.
+        async with asyncio.timeout(service.answers.timeout_s):
+            return await handler(service, request)
+
+    return Operation(method="GET", scope=Scope.READ, handler=read, **fields)
 
 
 def _open(**fields: Any) -> Operation:
@@ -99,7 +109,7 @@ def _open(**fields: Any) -> Operation:
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     _write(
-        name="createLedger", path="/v1/ledgers", handler=ledgers.create, tag="Ledgers",
+        name="createLedger", path="/v1/ledgers", decodes={JSON_TYPE: ledgers.create}, tag="Ledgers",
         summary="Open a ledger", scope=Scope.LEDGERS_WRITE, status=201,
         takes={JSON_TYPE: schemas.NewLedger}, gives={JSON_TYPE: schemas.Ledger}, idempotency=BY_NUMBER,
     ),
@@ -114,13 +124,13 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         problems=(*READS, "id_invalid", "ledger_not_found"),
     ),
     _write(
-        name="createAccount", path="/v1/accounts", handler=accounts.create, tag="Accounts",
+        name="createAccount", path="/v1/accounts", decodes={JSON_TYPE: accounts.create}, tag="Accounts",
         summary="Open an account", scope=Scope.ACCOUNTS_WRITE, status=201,
         takes={JSON_TYPE: schemas.NewAccount}, gives={JSON_TYPE: schemas.Account},
         idempotency=BY_ID_OR_KEY, key_header=True,
     ),
     _batch(
-        name="createAccounts", path="/v1/accounts/batch", handler=accounts.create_batch, tag="Accounts",
+        name="createAccounts", path="/v1/accounts/batch", decodes={JSON_TYPE: accounts.create_batch}, tag="Accounts",
         summary="Open up to 8,190 accounts", scope=Scope.ACCOUNTS_WRITE,
         takes={JSON_TYPE: schemas.NewAccounts}, gives={JSON_TYPE: schemas.AccountResults},
     ),
@@ -137,13 +147,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         notes="Current: the balances include every write answered before this request was sent.",
     ),
     _write(
-        name="createTransfer", path="/v1/transfers", handler=transfers.create, tag="Transfers",
+        name="createTransfer", path="/v1/transfers", decodes={JSON_TYPE: transfers.create}, tag="Transfers",
         summary="Make a transfer or a hold", scope=Scope.TRANSFERS_WRITE, status=201,
         takes={JSON_TYPE: schemas.NewTransfer}, gives={JSON_TYPE: schemas.Transfer},
         idempotency=BY_ID_OR_KEY, key_header=True,
     ),
     _batch(
-        name="createTransfers", path="/v1/transfers/batch", handler=transfers.create_batch, tag="Transfers",
+        name="createTransfers", path="/v1/transfers/batch", tag="Transfers",
+        decodes={JSON_TYPE: transfers.create_batch, BINARY_TYPE: transfers.create_records},
         summary="Make up to 8,190 transfers", scope=Scope.TRANSFERS_WRITE,
         takes={
             JSON_TYPE: schemas.NewTransfers,
@@ -162,22 +173,23 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "next one. Chains never reach beyond their request.",
     ),
     _write(
-        name="postTransfer", path="/v1/transfers/{id}/post", handler=transfers.post, tag="Transfers",
+        name="postTransfer", path="/v1/transfers/{id}/post", tag="Transfers", decodes={JSON_TYPE: transfers.post},
         summary="Post a hold, in full or in part", scope=Scope.TRANSFERS_WRITE, status=201,
         takes={JSON_TYPE: schemas.PostOrVoid}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
         idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
         journal=ONE_ROW + " With `group`, one row for each hold of the group.",
     ),
     _write(
-        name="voidTransfer", path="/v1/transfers/{id}/void", handler=transfers.void, tag="Transfers",
+        name="voidTransfer", path="/v1/transfers/{id}/void", tag="Transfers", decodes={JSON_TYPE: transfers.void},
         summary="Void a hold", scope=Scope.TRANSFERS_WRITE, status=201,
         takes={JSON_TYPE: schemas.PostOrVoid}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
         idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
         journal=ONE_ROW + " With `group`, one row for each hold of the group.",
     ),
     _write(
-        name="reverseTransfer", path="/v1/transfers/{id}/reverse", handler=transfers.reverse, tag="Transfers",
-        summary="Reverse a transfer, in full or in part", scope=Scope.TRANSFERS_WRITE, status=201,
+        name="reverseTransfer", path="/v1/transfers/{id}/reverse", tag="Transfers",
+        decodes={JSON_TYPE: transfers.reverse}, summary="Reverse a transfer, in full or in part",
+        scope=Scope.TRANSFERS_WRITE, status=201,
         takes={JSON_TYPE: schemas.Reversal}, body_optional=True, gives={JSON_TYPE: schemas.Transfer},
         idempotency=BY_ID_OR_KEY, key_header=True, problems=(*SINGLE, "id_invalid"),
         notes="Never more than was moved and not yet reversed.",

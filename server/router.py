@@ -92,7 +92,17 @@ class Application:
             if operation is None or self._in_flight > self._requests_max:
                 answer = self._not_served(scope, methods)
             else:
-                answer = await self._serve(operation, identifier, scope, proto)
+                try:
+                    headers, principal = scope.headers, None
+                    if operation.scope is not None:
+                        authenticator = self._service.authenticator
+                        principal = authenticator.known(headers) or await authenticator.find(headers)
+                        if operation.scope not in principal.scopes:
+                            access.require(principal, operation.scope)
+                    request = Request(operation, scope, headers, proto, identifier, principal)
+                    answer = await operation.handler(self._service, request)
+                except Exception as error:
+                    answer = _no(operation, error)
             proto.response_bytes(*answer)
             self._service.metrics.observe(operation, answer[0], perf_counter() - started)
         finally:
@@ -110,39 +120,23 @@ class Application:
             return 204, [allow, *replies.COMMON], b""
         return replies.refusal(Refused("method_not_allowed", headers=(allow,)))
 
-    async def _serve(
-        self, operation: Operation, identifier: str, scope: HTTPScope, proto: HTTPProtocol
-    ) -> replies.Answer:
-        try:
-            headers = scope.headers
-            request = Request(headers, proto, scope.query_string, identifier, scope.client)
-            if operation.scope is not None:
-                authenticator = self._service.authenticator
-                principal = authenticator.known(headers)
-                if principal is None:
-                    principal = await authenticator.find(headers)
-                if operation.scope not in principal.scopes:
-                    access.require(principal, operation.scope)
-                request.principal = principal
-            if operation.takes or operation.scope is None:
-                return await operation.handler(self._service, request)
-            # A read may be given up at any time; a write never is, see answers.py.
-            async with asyncio.timeout(self._service.answers.timeout_s):
-                return await operation.handler(self._service, request)
-        except Refused as refused:
-            return replies.refusal(refused)
-        except Malformed as error:
+
+def _no(operation: Operation, error: Exception) -> replies.Answer:
+    """What an exception means to the client."""
+    match error:
+        case Refused():
+            return replies.refusal(error)
+        case Malformed():
             return _malformed(error)
-        except Unavailable as error:
+        case Unavailable():
             return _unavailable(error)
-        except TimeoutError:
+        case TimeoutError():
             return replies.refusal(Refused("unavailable", headers=(replies.RETRY_AFTER,)))
-        except BadCursor:
+        case BadCursor():
             return replies.refusal(Refused("cursor_invalid"))
-        except ClientGone:
+        case ClientGone():
             return replies.refusal(Refused("body_incomplete", headers=(replies.CLOSE,)))
-        except Exception:
-            return _unexpected(operation)
+    return _unexpected(operation, error)
 
 
 def _malformed(error: Malformed) -> replies.Answer:
@@ -158,7 +152,7 @@ def _unavailable(error: Unavailable) -> replies.Answer:
     return replies.refusal(Refused(code, headers=(("retry-after", str(error.retry_after_s)),)))
 
 
-def _unexpected(operation: Operation) -> replies.Answer:
+def _unexpected(operation: Operation, error: Exception) -> replies.Answer:
     request_id = str(uuid.uuid4())
-    log.exception("unexpected error in %s, request %s", operation.name, request_id)
+    log.error("unexpected error in %s, request %s", operation.name, request_id, exc_info=error)
     return replies.refusal(Refused("internal_error", headers=(("x-request-id", request_id),), request_id=request_id))

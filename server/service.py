@@ -6,19 +6,22 @@ shard yet, or not any more, refuses in this one place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pyledger.server.problems import Refused
 from pyledger.server.replies import CLOSE, RETRY_AFTER
 
 if TYPE_CHECKING:
+    from pyledger._rust import Commands
     from pyledger.identity import Principal
     from pyledger.ledger import Ledger, Reads, Writer
     from pyledger.server.access import Authenticator
     from pyledger.server.answers import Answers
     from pyledger.server.limits import Bodies
     from pyledger.server.metrics import Metrics
-    from pyledger.server.rsgi import HeaderMap, HTTPProtocol
+    from pyledger.server.operations import Operation
+    from pyledger.server.rsgi import HeaderMap, HTTPProtocol, HTTPScope
 
 PAGE_ROWS_DEFAULT: Final = 100
 """Rows of a page when the client does not say."""
@@ -87,22 +90,29 @@ class Service:
 class Request:
     """One request, as far as its handler needs to know it."""
 
-    __slots__ = ("client", "headers", "identifier", "principal", "proto", "query")
+    __slots__ = ("headers", "identifier", "key", "operation", "principal", "proto", "scope")
 
     def __init__(
         self,
+        operation: Operation,
+        scope: HTTPScope,
         headers: HeaderMap,
         proto: HTTPProtocol,
-        query: str,
         identifier: str,
-        client: str,
+        principal: Principal | None,
     ) -> None:
+        self.operation = operation
+        self.scope = scope
         self.headers = headers
         self.proto = proto
-        self.query = query
         self.identifier = identifier
-        self.client = client
-        self.principal: Principal | None = None
+        self.principal = principal
+        self.key: str | None = None
+
+    @property
+    def query(self) -> str:
+        """The query string, as it was sent."""
+        return self.scope.query_string
 
     @property
     def tenant(self) -> int:
@@ -110,3 +120,7 @@ class Request:
         if self.principal is None:
             raise AssertionError("an operation without a scope has no tenant")
         return self.principal.tenant
+
+
+Decode = Callable[[bytes, Request], "Commands"]
+"""What a body asks for. Raises `Malformed`, or `Refused` for what is wrong with the path."""

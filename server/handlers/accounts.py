@@ -1,39 +1,28 @@
-"""Accounts: open one or many, look at balances."""
+"""Accounts: what their bodies say, and balances."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyledger._rust import decode_account, decode_accounts
+from pyledger._rust import Commands, decode_account, decode_accounts
 from pyledger.server.handlers.pages import page
-from pyledger.server.limits import check_content_type, idempotency_key
 from pyledger.server.problems import Refused
 from pyledger.server.queries import no_query, read_query, uuid_of
-from pyledger.server.replies import JSON, JSON_TYPE, OK, Answer, batch, single
+from pyledger.server.replies import JSON, OK, Answer
 from pyledger.server.schemas import AccountQuery
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
 
 
-async def create(service: Service, request: Request) -> Answer:
+def create(body: bytes, request: Request) -> Commands:
     """Open one account."""
-    no_query(request.query)
-    writer = service.writer
-    headers = request.headers
-    check_content_type(headers, JSON_TYPE)
-    key = idempotency_key(headers)
-    body = await service.bodies.read_single(headers, request.proto)
-    return single(await service.answers.wait(writer.submit(decode_account(body, request.tenant, key))))
+    return decode_account(body, request.tenant, request.key)
 
 
-async def create_batch(service: Service, request: Request) -> Answer:
+def create_batch(body: bytes, request: Request) -> Commands:
     """Open up to 8,190 accounts."""
-    no_query(request.query)
-    writer = service.writer
-    check_content_type(request.headers, JSON_TYPE)
-    commands = await service.bodies.decode_batch(request.headers, request.proto, decode_accounts, request.tenant)
-    return batch(await service.answers.wait(writer.submit(commands)), binary=False)
+    return decode_accounts(body, request.tenant)
 
 
 async def get(service: Service, request: Request) -> Answer:

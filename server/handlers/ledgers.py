@@ -1,28 +1,23 @@
-"""Ledgers: open and look."""
+"""Ledgers: what a body says, and looking."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyledger._rust import decode_ledger
+from pyledger._rust import Commands, decode_ledger
 from pyledger.server.handlers.pages import page
-from pyledger.server.limits import check_content_type
 from pyledger.server.problems import Refused
 from pyledger.server.queries import ledger_of, no_query, read_query
-from pyledger.server.replies import JSON, JSON_TYPE, OK, Answer, single
+from pyledger.server.replies import JSON, OK, Answer
 from pyledger.server.schemas import LedgerQuery
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
 
 
-async def create(service: Service, request: Request) -> Answer:
+def create(body: bytes, request: Request) -> Commands:
     """Open a ledger. Its number is its id, so the request is idempotent by itself."""
-    no_query(request.query)
-    writer = service.writer
-    check_content_type(request.headers, JSON_TYPE)
-    body = await service.bodies.read_single(request.headers, request.proto)
-    return single(await service.answers.wait(writer.submit(decode_ledger(body, request.tenant))))
+    return decode_ledger(body, request.tenant)
 
 
 async def get(service: Service, request: Request) -> Answer:

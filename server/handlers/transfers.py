@@ -1,60 +1,49 @@
-"""Transfers: the hot path of the server. One body, one decode, one future, one answer.
-
-Guards: a handler never cancels what it submitted. The future belongs to the writer; a client that hangs up
-changes nothing about what is recorded.
-"""
+"""Transfers: what their bodies say, and their history."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pyledger._rust import decode_resolution, decode_transfer, decode_transfers, decode_transfers_binary
+from pyledger._rust import Commands, decode_resolution, decode_transfer, decode_transfers, decode_transfers_binary
 from pyledger.ledger import Filter
 from pyledger.server.handlers.pages import page
-from pyledger.server.limits import check_content_type, idempotency_key
 from pyledger.server.problems import Refused
 from pyledger.server.queries import instant_of, no_query, read_query, uuid_of
-from pyledger.server.replies import BINARY_TYPE, JSON, JSON_TYPE, OK, Answer, batch, single
+from pyledger.server.replies import JSON, OK, Answer
 from pyledger.server.schemas import TransferQuery
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
 
 
-async def create(service: Service, request: Request) -> Answer:
+def create(body: bytes, request: Request) -> Commands:
     """One transfer."""
-    no_query(request.query)
-    writer = service.writer
-    headers = request.headers
-    check_content_type(headers, JSON_TYPE)
-    key = idempotency_key(headers)
-    body = await service.bodies.read_single(headers, request.proto)
-    return single(await service.answers.wait(writer.submit(decode_transfer(body, request.tenant, key))))
+    return decode_transfer(body, request.tenant, request.key)
 
 
-async def create_batch(service: Service, request: Request) -> Answer:
-    """Up to 8,190 transfers, as JSON or as records."""
-    no_query(request.query)
-    writer = service.writer
-    binary = check_content_type(request.headers, JSON_TYPE, BINARY_TYPE) == BINARY_TYPE
-    decode = decode_transfers_binary if binary else decode_transfers
-    commands = await service.bodies.decode_batch(request.headers, request.proto, decode, request.tenant)
-    return batch(await service.answers.wait(writer.submit(commands)), binary=binary)
+def create_batch(body: bytes, request: Request) -> Commands:
+    """Up to 8,190 transfers."""
+    return decode_transfers(body, request.tenant)
 
 
-async def post(service: Service, request: Request) -> Answer:
+def create_records(body: bytes, request: Request) -> Commands:
+    """The same as records."""
+    return decode_transfers_binary(body, request.tenant)
+
+
+def post(body: bytes, request: Request) -> Commands:
     """Move what is held."""
-    return await _resolve(service, request, "post")
+    return decode_resolution(body, request.tenant, "post", uuid_of(request.identifier), request.key)
 
 
-async def void(service: Service, request: Request) -> Answer:
+def void(body: bytes, request: Request) -> Commands:
     """Release what is held."""
-    return await _resolve(service, request, "void")
+    return decode_resolution(body, request.tenant, "void", uuid_of(request.identifier), request.key)
 
 
-async def reverse(service: Service, request: Request) -> Answer:
+def reverse(body: bytes, request: Request) -> Commands:
     """Move back what was moved."""
-    return await _resolve(service, request, "reverse")
+    return decode_resolution(body, request.tenant, "reverse", uuid_of(request.identifier), request.key)
 
 
 async def get(service: Service, request: Request) -> Answer:
@@ -79,17 +68,3 @@ async def list_page(service: Service, request: Request) -> Answer:
     )
     limit = service.page_limit(asked.limit)
     return page(await service.reads.transfers(request.tenant, wanted, asked.cursor, limit))
-
-
-async def _resolve(service: Service, request: Request, action: Literal["post", "void", "reverse"]) -> Answer:
-    no_query(request.query)
-    writer = service.writer
-    headers = request.headers
-    key = idempotency_key(headers)
-    body = await service.bodies.read_single(headers, request.proto)
-    if body:
-        check_content_type(headers, JSON_TYPE)
-    target = uuid_of(request.identifier)
-    return single(
-        await service.answers.wait(writer.submit(decode_resolution(body, request.tenant, action, target, key)))
-    )

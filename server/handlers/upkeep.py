@@ -47,7 +47,7 @@ async def readyz(service: Service, request: Request) -> Answer:
 async def metrics(service: Service, request: Request) -> Answer:
     """Prometheus metrics. Open to this machine, else by a key with the scope `metrics`."""
     no_query(request.query)
-    here = request.client.startswith(LOOPBACK) and not access.is_forwarded(request.headers)
+    here = request.scope.client.startswith(LOOPBACK) and not access.is_forwarded(request.headers)
     if not (service.metrics_open_on_loopback and here):
         principal = service.authenticator.known(request.headers)
         if principal is None:

@@ -44,7 +44,7 @@ class Counter:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         try:
-            commands = await self.bodies.decode_batch(scope.headers, proto, self.decode, 1)
+            commands = await self.bodies.decode_batch(scope.headers, proto, self.decode, "binary")
             answer: replies.Answer = 200, replies.JSON, b'{"rows":%d}' % commands.rows
         except Refused as refused:
             answer = replies.refusal(refused)
@@ -54,9 +54,9 @@ class Counter:
             answer = 400, replies.JSON, b"{}"
         proto.response_bytes(*answer)
 
-    def decode(self, body: bytes, tenant: int) -> Commands:
+    def decode(self, body: bytes) -> Commands:
         self.held.append(self.bodies.bytes_held)
-        return decode_transfers_binary(body, tenant)
+        return decode_transfers_binary(body, 1)
 
     async def begin(self, *parts: bytes) -> Wire:
         """A connection over which this much of a request went."""

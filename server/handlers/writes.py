@@ -1,0 +1,44 @@
+"""The hot path of the server, the same for every write: one body, one decode, one future, one answer.
+
+Guards: what differs between writes stands in the table. Nothing here cancels what was submitted: the future
+belongs to the writer, and a client that hangs up changes nothing about what is recorded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyledger.server import replies
+from pyledger.server.limits import check_content_type, idempotency_key
+from pyledger.server.queries import no_query
+from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, Answer
+
+if TYPE_CHECKING:
+    from pyledger.server.service import Request, Service
+
+
+async def single(service: Service, request: Request) -> Answer:
+    """One command: what was recorded, or the problem that the ledger made of it."""
+    no_query(request.query)
+    writer, operation, headers = service.writer, request.operation, request.headers
+    if not operation.body_optional:
+        check_content_type(headers, operation.decodes)
+    if operation.key_header:
+        request.key = idempotency_key(headers)
+    body = await service.bodies.read_single(headers, request.proto)
+    if body and operation.body_optional:
+        check_content_type(headers, operation.decodes)
+    commands = operation.decodes[JSON_TYPE](body, request)
+    return replies.single(await service.answers.wait(writer.submit(commands)))
+
+
+async def batch(service: Service, request: Request) -> Answer:
+    """Many commands: a result for each."""
+    no_query(request.query)
+    writer = service.writer
+    form = check_content_type(request.headers, request.operation.decodes)
+    decode = request.operation.decodes[form]
+    commands = await service.bodies.decode_batch(
+        request.headers, request.proto, lambda body: decode(body, request), form
+    )
+    return replies.batch(await service.answers.wait(writer.submit(commands)), binary=form == BINARY_TYPE)

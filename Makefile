@@ -24,7 +24,7 @@ run: build ## build what changed and serve on 127.0.0.1:8080 with an embedded Po
 
 .PHONY: test
 test: build ## run the tests, Rust and Python
-	cargo test --locked --package pyledger-core
+	cargo test --locked --package pyledger-core --package pyledger-faults
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: bench

@@ -22,7 +22,9 @@ pub fn record(command: &Command) -> [u8; RECORD_USED_BYTES] {
     record[80..88].copy_from_slice(&command.effective_ns.to_le_bytes());
     record[88..92].copy_from_slice(&command.timeout_s.to_le_bytes());
     record[92..96].copy_from_slice(&command.ledger.to_le_bytes());
-    record[96..98].copy_from_slice(&command.code.to_le_bytes());
+    if !planted!("fingerprint_ignores_a_field") {
+        record[96..98].copy_from_slice(&command.code.to_le_bytes());
+    }
     record[98..100].copy_from_slice(&command.flags.to_le_bytes());
     record
 }

@@ -2,6 +2,10 @@
 //!
 //! Nouns first, then the engine that decides, then the codecs around it.
 
+// Nothing, unless a test asks for bugs. First, because the macro is used by all that follow.
+#[macro_use]
+pub mod planted;
+
 // Nouns.
 pub mod nouns;
 pub mod refusal;

@@ -81,7 +81,9 @@ impl Books {
             Change::Imported { ledger, transfer_ns, account_ns } => {
                 let entry = self.ledgers.get_mut(ledger);
                 entry.ledger.imported_ns = transfer_ns;
-                entry.imported_account_ns = account_ns;
+                if !planted!("undo_misses_a_field") {
+                    entry.imported_account_ns = account_ns;
+                }
             }
             Change::HoldAdded { slot, grown } => self.holds.undo_add(slot, grown),
             Change::HoldRemoved { slot } => {

@@ -155,6 +155,7 @@ impl Deciding<'_> {
     pub(super) fn known(&self, tenant: u32, id: u128) -> Known {
         match self.window.find(tenant, id) {
             Some(place) if place >= self.ids_before => Known::Here((place - self.ids_before) as u32),
+            _ if planted!("declined_id_forgotten" => self.was_declined(tenant, id); false) => Known::New,
             Some(_) => self.old.find(tenant, id).map_or_else(
                 || {
                     self.missing.set(Some((tenant, id)));
@@ -164,6 +165,11 @@ impl Deciding<'_> {
             ),
             None => self.old.find(tenant, id).map_or(Known::New, Known::Before),
         }
+    }
+
+    #[cfg(feature = "planted")]
+    fn was_declined(&self, tenant: u32, id: u128) -> bool {
+        self.old.find(tenant, id).is_some_and(|place| self.old.get(place).status != 0)
     }
 
     /// The row with an id, if there is one.
@@ -223,7 +229,9 @@ impl Deciding<'_> {
         }
         while self.batch.rows.len() > to.rows {
             self.batch.rows.pop();
-            self.window.pop();
+            if !planted!("chain_undo_leaves_an_id") {
+                self.window.pop();
+            }
         }
         self.batch.text.truncate(to.text);
         self.last_ns = to.last_ns;

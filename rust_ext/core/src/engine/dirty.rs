@@ -35,6 +35,9 @@ impl Dirty {
                     let (hold, _) = removed.next().expect("a removed hold is kept");
                     if self.holds_stored.contains(slot) {
                         self.holds_stored.clear(slot);
+                        if planted!("checkpoint_keeps_a_hold") {
+                            continue;
+                        }
                         self.holds_removed.push((hold.tenant, hold.id));
                     }
                 }

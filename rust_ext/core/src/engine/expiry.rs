@@ -40,5 +40,9 @@ impl Deciding<'_> {
         };
         self.close_hold(slot, &mut row);
         self.record(&row, &[]);
+        if planted!("hold_expired_twice") {
+            row.id = own_id::of_expiry(hold.tenant, hold.id, self.next_ns());
+            self.record(&row, &[]);
+        }
     }
 }

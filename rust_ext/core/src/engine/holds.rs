@@ -40,10 +40,9 @@ impl Holds {
     }
 
     pub(super) fn find(&self, tenant: u32, id: u128) -> Option<u32> {
-        self.index.find(self.keys.hash(tenant, id), |slot| {
-            let hold = &self.rows[slot];
-            hold.id == id && hold.tenant == tenant
-        })
+        let is_it = |slot: u32| self.rows[slot].id == id && self.rows[slot].tenant == tenant;
+        planted!("tenant_not_checked" => (0..self.rows.len()).find(|&slot| self.rows[slot].id == id);
+            self.index.find(self.keys.hash(tenant, id), is_it))
     }
 
     pub(super) fn get(&self, slot: u32) -> &Hold {
@@ -142,7 +141,10 @@ impl Holds {
         let mut slots: Vec<u32> = from.take(GROUP_HOLDS_MAX + 1).map(|(_, &other)| other).collect();
         let before = self.groups.range(..recorded_ns).rev().take_while(same);
         slots.extend(before.take(GROUP_HOLDS_MAX + 1 - slots.len()).map(|(_, &other)| other));
-        slots.sort_unstable_by_key(|&other| self.rows[other].recorded_ns);
+        slots.sort_unstable_by_key(|&other| {
+            let hold = &self.rows[other];
+            planted!("hash_order_in_the_journal" => self.keys.hash(hold.tenant, hold.id); hold.recorded_ns)
+        });
         slots
     }
 

@@ -19,10 +19,13 @@ pub(super) fn amount_between(debit: &Account, credit: &Account, wish: &Move) -> 
     not_closed(debit, credit)?;
     let amount = balanced(debit, credit, wish)?;
     fits(&debit.counters, &credit.counters, amount, wish.is_pending)?;
-    if is_limited(debit, account_flags::DEBITS_MUST_NOT_EXCEED_CREDITS) && amount > debit_room(debit) {
+    if is_limited(debit, account_flags::DEBITS_MUST_NOT_EXCEED_CREDITS) && exceeds(amount, debit_room(debit))
+    {
         return Err(Refusal::ExceedsCredits);
     }
-    if is_limited(credit, account_flags::CREDITS_MUST_NOT_EXCEED_DEBITS) && amount > credit_room(credit) {
+    if is_limited(credit, account_flags::CREDITS_MUST_NOT_EXCEED_DEBITS)
+        && exceeds(amount, credit_room(credit))
+    {
         return Err(Refusal::ExceedsDebits);
     }
     assert!(amount > 0, "something moves");
@@ -76,7 +79,8 @@ fn fits(debit: &Counters, credit: &Counters, amount: u128, is_pending: bool) -> 
     if overflows(debit.debits_pending + debit.debits_posted) {
         return Err(Refusal::OverflowsDebits);
     }
-    if overflows(credit.credits_pending + credit.credits_posted) {
+    let credits = credit.credits_pending + credit.credits_posted;
+    if planted!("sum_wraps" => credits.wrapping_add(amount) == 0; overflows(credits)) {
         return Err(Refusal::OverflowsCredits);
     }
     Ok(())
@@ -84,6 +88,10 @@ fn fits(debit: &Counters, credit: &Counters, amount: u128, is_pending: bool) -> 
 
 const fn is_limited(account: &Account, flag: u16) -> bool {
     account.flags & flag != 0
+}
+
+fn exceeds(amount: u128, room: u128) -> bool {
+    planted!("limit_off_by_one" => amount >= room; amount > room)
 }
 
 /// By how much the account's debits can still grow: credits posted and allowance, less all debits.

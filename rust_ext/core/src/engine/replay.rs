@@ -116,7 +116,8 @@ impl Engine {
             self.chain = Chain::Open;
         }
         let group_id = self.chain.group_of(row.id);
-        self.books.add_hold(&mut self.log, hold_of(row, row.recorded_ns, group_id));
+        let recorded_ns = planted!("clock_in_replay" => crate::planted::now_ns(); row.recorded_ns);
+        self.books.add_hold(&mut self.log, hold_of(row, recorded_ns, group_id));
         self.replay_import(row)
     }
 

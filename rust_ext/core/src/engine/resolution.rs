@@ -93,7 +93,9 @@ impl Deciding<'_> {
     /// What time, the imported past and closed accounts have against resolving one hold.
     fn resolvable(&self, command: &Command, slot: u32, done_ns: u64) -> Result<(), Refusal> {
         let hold = self.books.holds.get(slot);
-        if hold.expires_ns != 0 && hold.expires_ns <= done_ns {
+        if hold.expires_ns != 0
+            && planted!("expiry_off_by_one" => hold.expires_ns < done_ns; hold.expires_ns <= done_ns)
+        {
             return Err(Refusal::PendingTransferExpired);
         }
         let (debit, credit) = self.parties_of(hold);
@@ -135,8 +137,9 @@ impl Deciding<'_> {
         // Nothing unlocks a closed account but the end of the hold that closed it.
         let is_post = row.kind == RowKind::Post;
         self.change_parties(debit, credit, row, |from, to| {
-            from.counters.debits_pending -= hold.amount;
-            to.counters.credits_pending -= hold.amount;
+            let released = planted!("part_keeps_its_rest" => moved; hold.amount);
+            from.counters.debits_pending -= released;
+            to.counters.credits_pending -= released;
             if is_post {
                 from.counters.debits_posted += moved;
                 to.counters.credits_posted += moved;

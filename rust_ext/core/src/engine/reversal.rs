@@ -47,7 +47,7 @@ impl Deciding<'_> {
         });
         self.note_import(imported_into, row.effective_ns);
         let reversed = self.reversed.entry((command.tenant, command.target)).or_default();
-        reversed.amount += amount;
+        reversed.amount += planted!("reversal_sum_not_kept" => 0; amount);
         reversed.parts += 1;
         let (tenant, target) = (command.tenant, command.target);
         self.log.changes.push(Change::Reversed { tenant, target, amount });

@@ -55,7 +55,9 @@ impl Window {
     /// False only if the id was never recorded.
     pub(super) fn may_know(&self, tenant: u32, id: u128) -> bool {
         let let_go = match self.floor_ms {
-            Some(floor_ms) => uuid7_ms(id).is_none_or(|ms| ms <= floor_ms),
+            Some(floor_ms) => {
+                uuid7_ms(id).is_none_or(|ms| planted!("window_off_by_one" => ms < floor_ms; ms <= floor_ms))
+            }
             None => false,
         };
         let_go || self.find(tenant, id).is_some()

@@ -1,10 +1,12 @@
 //! What the model finds wrong with a command by itself: all of it, in no order.
 
 use pyledger_core::nouns::{
-    Command, CommandKind, EFFECTIVE_NS_MAX, ID_AHEAD_MS_MAX, LEDGER_MAX, TIMEOUT_S_MAX, account_flags,
-    transfer_flags,
+    ASSET_BYTES_MAX, Command, CommandKind, EFFECTIVE_NS_MAX, ID_AHEAD_MS_MAX, LEDGER_MAX, TIMEOUT_S_MAX,
+    account_flags, transfer_flags,
 };
 use pyledger_core::refusal::Refusal;
+
+use crate::asked::{Asked, TEXTS};
 
 const MAX: u128 = u128::MAX;
 const POST: u16 = transfer_flags::POST_PENDING;
@@ -14,7 +16,8 @@ const REVERSE: u16 = transfer_flags::REVERSE;
 const GROUP: u16 = transfer_flags::GROUP;
 
 /// Everything that is wrong with a command by itself.
-pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
+pub fn malformed(asked: &Asked, now_ns: u64) -> Vec<Refusal> {
+    let command = &asked.command;
     let mut no = Vec::new();
     let mut when = |holds: bool, refusal: Refusal| {
         if holds {
@@ -33,8 +36,7 @@ pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
             || !is_transfer && other_fields
             || command.effective_ns > EFFECTIVE_NS_MAX
             || id >> 96 == 0xffff_ffff && (version, variant) == (8, 2)
-            || kind == CommandKind::Ledger
-                && (flags != 0 || command.amount != 0 || command.effective_ns != 0),
+            || kind == CommandKind::Ledger && !is_bare_ledger(asked),
         Refusal::ReservedFieldUsed,
     );
     when(id == 0, Refusal::IdMustNotBeZero);
@@ -62,6 +64,13 @@ pub fn malformed(command: &Command, now_ns: u64) -> Vec<Refusal> {
     }
     no.extend(malformed_transfer(command));
     no
+}
+
+/// A ledger has a number, an exponent and an asset, and nothing else.
+fn is_bare_ledger(asked: &Asked) -> bool {
+    let Command { flags, amount, effective_ns, .. } = asked.command;
+    let asset_bytes = TEXTS[asked.text as usize].0.len();
+    flags == 0 && amount == 0 && effective_ns == 0 && (1..=ASSET_BYTES_MAX).contains(&asset_bytes)
 }
 
 fn malformed_transfer(command: &Command) -> Vec<Refusal> {

@@ -1,0 +1,265 @@
+//! One random day: an engine, everything around it that must agree with it, and the model.
+//!
+//! After every batch: the answers and the rows are the model's, and so are balances, holds and clock; an undo
+//! leaves no trace; a second engine, of another seed and hardly a window, decides the same; a third, which only
+//! replays the sealed rows, has the same books; and so has one that starts from a checkpoint. What differs
+//! panics, and the day's rounds up to there repeat it.
+
+use pyledger_core::chain::Head;
+use pyledger_core::journal;
+use pyledger_core::nouns::{Outcome, Row, Text};
+use pyledger_core::refusal::Refusal;
+use pyledger_core::replay::Claimed;
+use pyledger_core::{Batch, Engine, Limits, Old, Request};
+
+use crate::asked::{Asked, Round, TEXTS, Then, request};
+use crate::journal::Journal;
+use crate::model::{Answer, Event, Model};
+use crate::stored::{Disk, SHARD, Stored, read_on};
+
+/// A batch that is decided and not yet committed.
+struct Applied {
+    requests: Vec<Request>,
+    now_ns: u64,
+    old: Old,
+    batch: Batch,
+}
+
+pub struct Day {
+    limits: Limits,
+    engine: Engine,
+    twin: Engine,
+    replica: Engine,
+    model: Model,
+    journal: Journal,
+    disk: Disk,
+    head: Head,
+    applied: Vec<Applied>,
+    /// Of the state before the first uncommitted batch.
+    before: [u8; 32],
+    restarts: u64,
+}
+
+/// What became of one command: how it was answered, and why not.
+pub type Heard = (Outcome, Option<Refusal>);
+
+impl Day {
+    pub fn new(limits: Limits) -> Self {
+        let engine = Engine::new(limits, 1);
+        Self {
+            limits,
+            before: engine.digest_all(),
+            engine,
+            twin: Engine::new(Limits { window_ids: 3, ..limits }, 2),
+            replica: Engine::new(limits, 3),
+            model: Model::new(limits),
+            journal: Journal::default(),
+            disk: Disk::default(),
+            head: Head::GENESIS,
+            applied: Vec::new(),
+            restarts: 0,
+        }
+    }
+
+    /// Decides one round and compares everything. Returns what became of each command, and the rows.
+    pub fn round(&mut self, round: &Round) -> (Vec<Heard>, Vec<Row>) {
+        let requests: Vec<Request> = round.requests.iter().map(|all| request(all)).collect();
+        let asked: Vec<&Request> = requests.iter().collect();
+        let mut lookups = self.engine.probe(&asked);
+        if !round.early || !lookups.ids.is_empty() || !lookups.targets.is_empty() {
+            self.settle();
+            lookups = self.engine.probe(&asked);
+        }
+        let old = self.journal.read(&lookups);
+        let batch = self.engine.apply(&asked, round.now_ns, &old);
+        assert_eq!(batch.missing, None, "every row that it needs is there");
+        self.applied.push(Applied { requests, now_ns: round.now_ns, old, batch });
+        if round.undone {
+            self.undo();
+        }
+        let answers = self.model.batch(&round.requests, round.now_ns);
+        let heard = self.same(round, &answers);
+        let rows = self.applied.last().expect("just decided").batch.rows.clone();
+        match round.then {
+            Then::Nothing => {}
+            Then::Checkpoint => self.checkpoint(true),
+            Then::CheckpointFailed => self.checkpoint(false),
+            Then::Restart => self.restart(),
+        }
+        (heard, rows)
+    }
+
+    /// When the next hold expires.
+    pub fn next_expiry_ns(&self) -> Option<u64> {
+        self.engine.next_expiry_ns()
+    }
+
+    /// What is left of a day: everything is committed, and what is stored is enough.
+    pub fn end(&mut self) {
+        self.settle();
+        let loaded = self.disk.load(self.limits, 5);
+        assert_eq!(loaded.digest(), self.engine.digest(), "what is stored gives the same books");
+    }
+
+    /// Forgets every uncommitted batch and decides them again.
+    fn undo(&mut self) {
+        let after = self.engine.digest_all();
+        self.engine.undo();
+        assert_eq!(self.engine.digest_all(), self.before, "undo is exact");
+        for applied in &self.applied {
+            let asked: Vec<&Request> = applied.requests.iter().collect();
+            let again = self.engine.apply(&asked, applied.now_ns, &applied.old);
+            assert_eq!(again, applied.batch, "deciding again decides the same");
+        }
+        assert_eq!(self.engine.digest_all(), after, "deciding again ends in the same state");
+    }
+
+    /// Commits what is uncommitted, in order.
+    fn settle(&mut self) {
+        for applied in std::mem::take(&mut self.applied) {
+            self.decide_elsewhere(&applied);
+            self.engine.commit();
+            self.journal.append(&applied.batch);
+            let Batch { rows, text, .. } = &applied.batch;
+            if let Some(sealed) = journal::seal(SHARD, &self.head, rows, text) {
+                let claimed = Claimed { link: sealed.link, hash: sealed.head.hash };
+                let stored = Stored { copy: sealed.copy, claimed };
+                self.head = read_on(&mut self.replica, self.head, &stored);
+                assert_eq!(self.head, sealed.head, "the chain goes on");
+                self.disk.append(stored);
+            }
+        }
+        let digest = self.engine.digest();
+        assert_eq!(self.twin.digest(), digest, "another engine has the same books");
+        assert_eq!(self.replica.digest(), digest, "replaying gives the same books");
+        self.before = self.engine.digest_all();
+    }
+
+    fn decide_elsewhere(&mut self, applied: &Applied) {
+        let asked: Vec<&Request> = applied.requests.iter().collect();
+        let old = self.journal.read(&self.twin.probe(&asked));
+        let batch = self.twin.apply(&asked, applied.now_ns, &old);
+        assert_eq!(batch.rows, applied.batch.rows, "neither seed nor window shows in the rows");
+        for (one, other) in batch.outcomes.iter().zip(&applied.batch.outcomes) {
+            let (one, other) = (row_of(*one, &batch, &old), row_of(*other, &applied.batch, &applied.old));
+            assert_eq!(one.map(|(row, _)| row.recorded_ns), other.map(|(row, _)| row.recorded_ns));
+        }
+        self.twin.commit();
+    }
+
+    fn checkpoint(&mut self, succeeds: bool) {
+        self.settle();
+        let checkpoint = self.engine.checkpoint();
+        if succeeds {
+            self.disk.save(&checkpoint, self.head);
+        } else {
+            // It may have been stored all the same.
+            if self.restarts.is_multiple_of(2) {
+                self.disk.save(&checkpoint, self.head);
+            }
+            self.engine.checkpoint_failed(&checkpoint);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.settle();
+        self.restarts += 1;
+        let loaded = self.disk.load(self.limits, 10 + self.restarts);
+        assert_eq!(loaded.digest(), self.engine.digest(), "what is stored gives the same books");
+        assert_eq!(loaded.last_ns(), self.engine.last_ns());
+        self.engine = loaded;
+        self.before = self.engine.digest_all();
+    }
+
+    /// Compares what the engine and the model made of a round.
+    fn same(&self, round: &Round, answers: &[Answer]) -> Vec<Heard> {
+        let Applied { batch, old, .. } = self.applied.last().expect("just decided");
+        let asked = round.requests.iter().flatten();
+        assert_eq!((batch.outcomes.len(), asked.clone().count()), (answers.len(), answers.len()));
+        let first_ns = batch.rows.first().map_or(u64::MAX, |row| row.recorded_ns);
+        let mut recorded_ns = 0;
+        let mut heard = Vec::with_capacity(answers.len());
+        for ((asked, outcome), answer) in asked.zip(&batch.outcomes).zip(answers) {
+            let refusal = match (row_of(*outcome, batch, old), answer) {
+                (Ok((row, text)), Ok(event)) => {
+                    same_row(row, text, event);
+                    let is_first = event.recorded_ns >= first_ns && event.recorded_ns > recorded_ns;
+                    recorded_ns = recorded_ns.max(if is_first { event.recorded_ns } else { 0 });
+                    let as_recorded = matches!(outcome, Outcome::Recorded(_));
+                    assert_eq!(as_recorded, is_first, "it is recorded once, then replayed: {asked:?}");
+                    event.refusal
+                }
+                (Err(refusal), Err(expected)) if refusal == *expected => Some(refusal),
+                (found, expected) => panic!("{asked:?}: the engine {found:?}, the model {expected:?}"),
+            };
+            heard.push((*outcome, refusal));
+        }
+        assert_eq!(batch.rows.len(), self.model.rows.len(), "as many rows as the model");
+        for (row, event) in batch.rows.iter().zip(&self.model.rows) {
+            same_row(row, &batch.text, event);
+        }
+        self.same_books();
+        heard
+    }
+
+    fn same_books(&self) {
+        assert_eq!(self.engine.last_ns(), self.model.last_ns);
+        assert_eq!(self.engine.ledgers(), self.model.ledgers.len());
+        assert_eq!(self.engine.accounts(), self.model.accounts.len());
+        for (&(tenant, id), account) in &self.model.accounts {
+            let found = self.engine.account(tenant, id).expect("an account");
+            assert_eq!((found.counters, found.flags), (account.counters, account.flags), "{tenant} {id}");
+        }
+        assert_eq!(self.engine.holds(), self.model.holds.len());
+        for ((tenant, id), hold) in self.model.open_holds() {
+            let found = self.engine.hold(tenant, id).expect("a hold");
+            assert_eq!((found.amount, found.expires_ns), (hold.amount, hold.expires_ns));
+        }
+        let next = self.model.open_holds().map(|(_, hold)| hold.expires_ns).filter(|&at| at != 0).min();
+        assert_eq!(self.engine.next_expiry_ns(), next);
+    }
+}
+
+/// The row that an outcome points to, and the buffer of its texts.
+fn row_of<'a>(outcome: Outcome, batch: &'a Batch, old: &'a Old) -> Result<(&'a Row, &'a [u8]), Refusal> {
+    match outcome {
+        Outcome::Recorded(place) | Outcome::Repeated(place) => Ok((&batch.rows[place as usize], &batch.text)),
+        Outcome::Replayed(place) => Ok((&old.rows[place as usize], &old.text)),
+        Outcome::Refused(refusal) => Err(refusal),
+    }
+}
+
+/// A row of the engine as the model has it. What a decline says of accounts is what was asked or is known.
+fn same_row(row: &Row, text: &[u8], event: &Event) {
+    let Asked { command, text: number } = event.asked;
+    let status = event.refusal.map_or(0, Refusal::number);
+    assert_eq!(
+        (row.kind, row.tenant, row.recorded_ns, row.status),
+        (event.kind, command.tenant, event.recorded_ns, status),
+        "{event:?}"
+    );
+    assert_eq!((row.amount, row.target), (event.amount, command.target), "{event:?}");
+    assert_eq!(
+        (row.flags, row.timeout_s, row.effective_ns),
+        (command.flags, command.timeout_s, command.effective_ns),
+        "{event:?}"
+    );
+    if event.is_own {
+        assert!(row.id >> 96 == 0xffff_ffff && row.fingerprint == [0; 16], "{event:?}: {row:?}");
+    } else {
+        assert_eq!(row.id, command.id, "{event:?}");
+    }
+    let Text { start, reference_bytes, .. } = row.text;
+    let texts = &text[start as usize..start as usize + row.text.bytes()];
+    let (reference, metadata) = texts.split_at(reference_bytes.into());
+    let (expected, expected_metadata) = TEXTS[number as usize];
+    assert_eq!((reference, metadata), (expected.as_bytes(), expected_metadata.as_bytes()), "{event:?}");
+    if event.refusal.is_none() {
+        assert_eq!((row.debit_after, row.credit_after), event.after, "{event:?}");
+        assert_eq!(
+            (row.debit, row.credit, row.ledger, row.code),
+            (event.debit, event.credit, event.ledger, event.code),
+            "{event:?}"
+        );
+    }
+}

@@ -1,0 +1,68 @@
+"""Programs in Rust that rows run: built when first asked for, and read by the line of JSON that they print.
+
+Guarded here: what is run is built from this checkout, with the lock file; and a program that dies without its
+line is a failure with its last words, never a pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGE: Final = "pyledger-faults"
+BUILD_TIMEOUT_S: Final = 900.0
+SAID_CHARACTERS_MAX: Final = 600
+# rustup puts them there and not every shell knows.
+PATH: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path.home() / ".cargo/bin")])
+
+
+def needs() -> str | None:
+    """Why nothing can be built here."""
+    return None if shutil.which("cargo", path=PATH) else "there is no cargo"
+
+
+@functools.cache
+def built(profile: str, *, planted: bool = False) -> Path:
+    """The program, built with a profile of Cargo.toml (`dev`, `release` or `campaign`)."""
+    target = ROOT / "target" / ("planted" if planted else "faults")
+    command = ["cargo", "build", "--quiet", "--locked", "--package", PACKAGE, "--profile", profile]
+    command += ["--target-dir", str(target), *(["--features", "planted"] if planted else [])]
+    # A debugger's backtrace is of no use in a line of JSON.
+    environment = os.environ | {"PATH": PATH}
+    made = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_TIMEOUT_S
+    )
+    assert made.returncode == 0, f"{' '.join(command)}: {made.stderr[-SAID_CHARACTERS_MAX:]}"
+    return target / ("debug" if profile == "dev" else profile) / PACKAGE
+
+
+async def said(program: Path, *arguments: str) -> dict[str, Any]:
+    """What a run says of itself. If it dies silently, `wrong` says how. Whoever waits no more, stops it."""
+    running = await asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"RUST_BACKTRACE": "0"},
+        limit=2**26,
+    )
+    try:
+        out, err = await running.communicate()
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.wait()
+    lines = out.splitlines()
+    line: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    if running.returncode != 0 and not line.get("wrong"):
+        words = " ".join(err.decode(errors="replace").split())[-SAID_CHARACTERS_MAX:]
+        line["wrong"] = [f"{' '.join(arguments)} ended with {running.returncode}: {words}"]
+    return line

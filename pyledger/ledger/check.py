@@ -21,6 +21,11 @@ _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
 _WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")
 _AS_OF_CHECKPOINT: Final = ("accounts", "balances", "holds")
 _PAGE_ACCOUNTS: Final = 65_536
+_SESSION: Final = {
+    "work_mem": "128MB",
+    # Tables that were never analyzed look small, and a loop over all holds for each of them takes minutes.
+    "enable_nestloop": "off",
+}
 
 NewEngine = Callable[[], Engine]
 
@@ -52,7 +57,7 @@ async def check(url: str, shard: int, new_engine: NewEngine) -> AsyncIterator[Re
     Needs a role that may read everything. At most `FINDINGS_MAX` findings a step. Raises `StartupRefused`
     if the database cannot be read, or has no such shard."""
     try:
-        connection = await connect(url, f"pyledger check {shard}", {"work_mem": "128MB"})
+        connection = await connect(url, f"pyledger check {shard}", _SESSION)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 async for report in _check(connection, shard, new_engine):

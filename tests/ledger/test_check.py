@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pyledger.ledger import StartupRefused
@@ -116,3 +118,14 @@ async def test_an_empty_shard_and_a_missing_one(database: Database, empty_databa
     async with opened(database):
         pass
     assert await findings(database) == []
+
+
+async def test_many_open_holds_are_checked_in_seconds(database: Database) -> None:
+    """Right after they were written, when PostgreSQL's planner knows nothing of them yet."""
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for _ in range(4):
+            held = [fields(debit, credit, 1, flags=["pending"]) for _ in range(5_000)]
+            assert (await ledger.writer.submit(transfers(held))).outcome == "batch"
+    async with asyncio.timeout(20):
+        assert await findings(database) == []

@@ -86,7 +86,7 @@ class Pair:
 
     def step(self, requests: list[Request]) -> list[bytes]:
         """Decide one batch in both and compare all that can be seen of it."""
-        before = self.balances()
+        before, digest = self.balances(), self.book.engine.digest()
         replies = self.book.submit([each.decoded() for each in requests], self.now)
         holds_before = len(self.model.holds)
         decided = self.model.batch([list(each.commands) for each in requests], self.now)
@@ -99,6 +99,7 @@ class Pair:
                 self.sent.append((request, reply.body))
             self.choose.remember(request)
         assert moved or self.balances() == before, "a decline or a replay moved money"
+        assert moved or self.book.engine.digest() == digest, "a decline or a replay changed the books"
         self.hold_up()
         return [reply.body for reply in replies]
 

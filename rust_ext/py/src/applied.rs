@@ -1,5 +1,6 @@
 //! What a batch became: the bytes to append, and the replies, encoded when they are first asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -145,12 +146,13 @@ impl Applied {
             Outcome::Refused(refusal) => Some(*refusal),
             Outcome::Repeated(_) | Outcome::Replayed(_) => None,
         };
+        let mut counts = BTreeMap::new();
+        for refusal in self.batch.outcomes.iter().filter_map(refusal) {
+            counts.entry(refusal.number()).or_insert((refusal.code(), 0_usize)).1 += 1;
+        }
         let declines = PyDict::new(py);
-        for one in Refusal::ALL {
-            let count = self.batch.outcomes.iter().filter(|outcome| refusal(outcome) == Some(*one)).count();
-            if count > 0 {
-                declines.set_item(one.code(), count)?;
-            }
+        for (code, count) in counts.into_values() {
+            declines.set_item(code, count)?;
         }
         Ok(declines)
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.checker.words import ALL, RECORD, TRANSFER_FLAGS, flags_of, little, number
-from tests.model.shape import Command
+from tests.model.nouns import Command
 
 VERBS = {"post": "post_pending", "void": "void_pending", "reverse": "reverse"}
 NEVER_NS = 2**63

@@ -23,8 +23,7 @@ from tests.faults.checker.journal import Entry, Journal, order
 from tests.faults.checker.replay import Replay
 from tests.faults.checker.replies import Said, derived, differences, said
 from tests.faults.checker.words import NOT_FOUND, NOTHING_RECORDED, nanoseconds, number
-from tests.model.nouns import Key
-from tests.model.shape import Command
+from tests.model.nouns import Command, Key
 
 TRANSFERS = frozenset({"transfer", "pending", "post", "void", "reverse", "expire"})
 

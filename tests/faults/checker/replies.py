@@ -145,7 +145,7 @@ def derived(state: tuple[int, ...], account: Account) -> dict[str, int]:
     """The seven numbers of an account with these counters, seen from its own side."""
     debits_pending, debits_posted, credits_pending, credits_posted = state
     debits, credits_ = (debits_posted, debits_pending), (credits_posted, credits_pending)
-    own, other = (debits, credits_) if "credits_must_not_exceed_debits" in account.flags else (credits_, debits)
+    own, other = (debits, credits_) if "credits_must_not_exceed_debits" in account.command.flags else (credits_, debits)
     return {
         "debits_pending": debits_pending,
         "debits_posted": debits_posted,
@@ -153,5 +153,5 @@ def derived(state: tuple[int, ...], account: Account) -> dict[str, int]:
         "credits_posted": credits_posted,
         "posted": own[0] - other[0],
         "pending": own[1] - other[1],
-        "available": own[0] + account.allowance - sum(other),
+        "available": own[0] + (account.command.amount or 0) - sum(other),
     }

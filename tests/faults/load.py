@@ -52,7 +52,7 @@ class Connection:
 
     async def ask(self, request: bytes) -> bytes:
         """Send, and return the whole answer. Raises `ConnectionError` or `TimeoutError`: the outcome is unknown."""
-        if self._wire is None:
+        if self._wire is None or self._closing(self._wire):
             raise ConnectionError("the server closed the connection")
         self._answer = asyncio.get_running_loop().create_future()
         try:

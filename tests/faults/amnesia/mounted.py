@@ -11,35 +11,28 @@ import contextlib
 import errno
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any, Final, Self
 
 from tests.faults.amnesia.fuse import unmount
+from tests.faults.rights import MOUNTING, lacking
 
 ANSWER_TIMEOUT_S: Final = 60.0
 BUSY_TIMEOUT_S: Final = 30.0
 """Until whoever was killed has let go of the mount."""
-CAP_SYS_ADMIN: Final = 1 << 21
-"""The right to mount, which root in a container may lack."""
 POLL_S: Final = 0.02
 PROJECT: Final = Path(__file__).resolve().parents[3]
 
 
 def missing() -> str | None:
     """Why there can be no such file system here; None if there can."""
-    if sys.platform != "linux":
-        return "FUSE is spoken with Linux only"
-    if os.geteuid() != 0:
-        return "only root may mount a file system"
+    if reason := lacking(MOUNTING, "may not mount"):
+        return reason
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR))
     except OSError as error:
         return f"/dev/fuse: {error.strerror}"
-    rights = re.search(r"^CapEff:\s*(\w+)$", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
-    if rights is None or not int(rights[1], 16) & CAP_SYS_ADMIN:
-        return "this container may not mount"
     return None
 
 

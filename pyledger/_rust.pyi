@@ -11,26 +11,10 @@ An `Engine` belongs to one thread. The GIL is released above `gil_rows_min` rows
 from typing import Final, Literal, final
 
 __all__ = [
-    "GENESIS_HASH",
-    "LIMITS",
-    "MALFORMED",
-    "REFUSALS",
-    "Applied",
-    "Checkpoint",
-    "Commands",
-    "Corrupt",
-    "Engine",
-    "Malformed",
-    "Reply",
-    "decode_account",
-    "decode_accounts",
-    "decode_ledger",
-    "decode_resolution",
-    "decode_transfer",
-    "decode_transfers",
-    "decode_transfers_binary",
-    "json_depth",
-]
+    "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
+    "Malformed", "Reply", "decode_account", "decode_accounts", "decode_ledger", "decode_resolution",
+    "decode_transfer", "decode_transfers", "decode_transfers_binary", "json_depth",
+]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
 """Every refusal of the engine in order of precedence: number in the journal, code, class, detail.
@@ -264,18 +248,25 @@ class Engine:
         """Forget every uncommitted batch; the state is to the byte what it was before them."""
     def set_head(self, seq: int, head_hash: bytes, last_ns: int) -> None:
         """The head that a checkpoint was taken at; after `load`, before `replay`, on a new engine only."""
-    def load(self, what: Literal["ledger", "account", "hold"], copy: bytes) -> int:
+    def load(self, what: Literal["ledger", "account", "hold"], copy: bytes, rows: int = 0) -> int:
         """Load one COPY OUT stream of a checkpoint table and return its rows. Raises `Corrupt`.
 
         Ledgers first, in any order; then accounts, ordered by slot; then holds ordered by recorded_ns. A
-        table may come in several streams.
+        table may come in several streams; `rows` says how many rows it has in all, to make room at once.
         """
-    def replay(self, copy: bytes, batches: list[tuple[int, int, int, int, bytes, bytes]]) -> int:
-        """Apply whole committed batches after the head and return their rows. Raises `Corrupt`.
+    def expect(self, batches: list[tuple[int, int, int, int, bytes, bytes]]) -> None:
+        """The next batches after the head, whose rows `replay` will bring: (seq, rows, first_ns, last_ns,
+        root, hash) in order of seq. Raises `Corrupt` if rows of those expected before are missing.
+        """
+    @property
+    def waiting(self) -> int:
+        """Rows that were read and wait for others of their batch or of batches before it."""
+    def replay(self, copy: bytes, batches: list[tuple[int, int, int, int, bytes, bytes]] | None = None) -> int:
+        """Read a COPY OUT stream of any rows of the expected batches, in any order, and apply each batch that
+        is whole and next; returns the rows applied. Raises `Corrupt`.
 
-        `copy` is the COPY OUT stream of their journal rows in order of recorded_ns; `batches` their
-        (seq, rows, first_ns, last_ns, root, hash) in order of seq. Checks every link of the chain, every
-        root and every balance; a `Corrupt` names the batch, and the row where it is one.
+        With `batches`, these are expected first, and `copy` must complete them. Checks every link of the
+        chain, every root and every balance; a `Corrupt` names the batch, and the row where it is one.
         """
     def checkpoint(self) -> Checkpoint:
         """What changed since the last one. Raises `RuntimeError` while a batch is uncommitted."""

@@ -13,9 +13,9 @@ import asyncpg
 
 from pyledger import sql
 from pyledger._rust import Corrupt, Engine
-from pyledger.ledger.connections import CONNECTION_ERRORS, connect
-from pyledger.ledger.nouns import FINDINGS_MAX, StartupRefused, first_line
-from pyledger.ledger.recovery import Batch, journal_slice, next_slice
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
+from pyledger.ledger.nouns import CHECK_BATCHES_MAX, CHECK_SLICE_ROWS, FINDINGS_MAX, StartupRefused, first_line
+from pyledger.ledger.recovery import Batch
 
 _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
 _WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")
@@ -96,11 +96,11 @@ class _Replay:
     async def run(self) -> AsyncIterator[Report]:
         engine, rows, whole = self._engine, 0, True
         seq = 0
-        while batches := self._up_to_checkpoint(await next_slice(self._connection, self._shard, seq), seq):
+        while batches := self._up_to_checkpoint(await self._next_slice(seq), seq):
             yield Progress("replay", rows, self._extent["rows"])
             async for finding in self._rows(batches):
                 yield finding
-            stream = await journal_slice(self._connection, self._shard, batches)
+            stream = await self._journal(batches)
             if whole:
                 try:
                     engine.replay(stream, batches)
@@ -116,6 +116,30 @@ class _Replay:
         if whole and (engine.seq, engine.hash) != (self._extent["head_seq"], self._extent["head_hash"]):
             yield Finding("chain", f"batch {engine.seq}", "the chain does not end at the head")
         yield Progress("replay", rows, rows)
+
+    async def _next_slice(self, after_seq: int) -> list[Batch]:
+        """The batches after one, as many as `CHECK_SLICE_ROWS` allows, at least one if there is one."""
+        found = await self._connection.fetch(QUERIES["batches_after"], self._shard, after_seq, CHECK_BATCHES_MAX)
+        batches: list[Batch] = []
+        rows = 0
+        for batch in map(tuple, found):
+            rows += batch[1]
+            if batches and rows > CHECK_SLICE_ROWS:
+                break
+            batches.append(batch)
+        return batches
+
+    async def _journal(self, batches: list[Batch]) -> bytes:
+        """The journal rows of consecutive batches, in order, as one COPY stream."""
+        chunks: list[bytes] = []
+
+        async def take(chunk: bytes) -> None:
+            chunks.append(chunk)
+
+        await self._connection.copy_from_query(
+            QUERIES["copy_journal_sorted"], self._shard, batches[0][2], batches[-1][3], output=take, format="binary"
+        )
+        return b"".join(chunks)
 
     def _up_to_checkpoint(self, batches: list[Batch], after_seq: int) -> list[Batch]:
         """End a slice at the checkpoint's batch, so that the two can be compared there."""

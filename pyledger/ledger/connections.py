@@ -1,14 +1,14 @@
 """Connections to PostgreSQL: how they are opened, and what they have in common.
 
 Guarded here: no hosting's default can cancel a commit or end a quiet session, a peer that vanished is
-noticed in seconds, and a large table passes through in slices.
+noticed in seconds, and a large table passes through in pieces.
 """
 
 import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import asyncpg
@@ -117,40 +117,23 @@ _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = b"\xff\xff"
 
 
-async def copy_out(
-    connection: asyncpg.Connection, name: str, *arguments: object, slice_bytes: int
-) -> AsyncIterator[bytes]:
-    """Stream a named query as complete binary COPY streams of about `slice_bytes` each.
+async def copy_through(
+    connection: asyncpg.Connection, name: str, *arguments: object, take: Callable[[bytes], object]
+) -> None:
+    """Hand the rows of a named query to `take`, in a worker thread, as binary COPY streams of some rows each.
 
-    PostgreSQL sends one message a row and asyncpg hands over whole messages, so a stream may be cut
-    between any two chunks. At most two slices wait: the reader holds the sender up."""
-    slices: asyncio.Queue[bytes | None] = asyncio.Queue()
-    room = asyncio.Semaphore(2)
-    chunks: list[bytes] = []
-    size = 0
+    PostgreSQL sends a message a row and asyncpg hands over whole messages, so a stream may be cut between any
+    two. While one piece is worked on the next fills the socket, which in the end holds PostgreSQL up: pieces
+    are as large as the work is slow, and no larger than what a socket holds."""
+    loop = asyncio.get_running_loop()
+    header, held = b"", b""
 
-    async def take(chunk: bytes) -> None:
-        nonlocal size
-        chunks.append(chunk)
-        size += len(chunk)
-        if size >= slice_bytes and chunk[-2:] != _COPY_TRAILER:
-            await room.acquire()
-            slices.put_nowait(b"".join(chunks) + _COPY_TRAILER)
-            chunks[:] = [_COPY_HEADER]
-            size = 0
+    async def pass_on(chunk: bytes) -> None:
+        nonlocal header, held
+        if held:  # only the last chunk has an end, and a row may look like one
+            await loop.run_in_executor(None, take, b"".join((header, held, _COPY_TRAILER)))
+            header = _COPY_HEADER
+        held = chunk
 
-    async def send() -> None:
-        await connection.copy_from_query(QUERIES[name], *arguments, output=take, format="binary")
-        slices.put_nowait(b"".join(chunks))
-
-    sender = asyncio.ensure_future(send())
-    sender.add_done_callback(lambda _: slices.put_nowait(None))
-    try:
-        while (part := await slices.get()) is not None:
-            yield part
-            room.release()
-        await sender
-    finally:
-        sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError, *CONNECTION_ERRORS):
-            await sender
+    await connection.copy_from_query(QUERIES[name], *arguments, output=pass_on, format="binary")
+    await loop.run_in_executor(None, take, b"".join((header, held)))

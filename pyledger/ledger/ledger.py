@@ -42,7 +42,7 @@ from pyledger.ledger.nouns import (
     first_line,
 )
 from pyledger.ledger.reads import Reads
-from pyledger.ledger.recovery import recover
+from pyledger.ledger.recovery import SETTINGS, recover
 from pyledger.ledger.store import Session
 from pyledger.ledger.writer import Writer
 
@@ -208,7 +208,7 @@ class Ledger:
             await asyncio.sleep(rules.backoff_s(attempt))
             attempt += 1
             try:
-                connection = await connect(self._database.url, "pyledger recovery", {"work_mem": "64MB"})
+                connection = await connect(self._database.url, "pyledger recovery", SETTINGS)
                 try:
                     return await recover(connection, self._new_engine, self._settings.shard, head.position, self.stats)
                 finally:

@@ -61,9 +61,13 @@ PARTITION_UPKEEP_S: Final = 3_600.0
 """How often the next partitions are looked after."""
 CHECKPOINT_LOOK_S: Final = 1.0
 """How often it is asked whether a checkpoint is due."""
-RECOVERY_SLICE_ROWS: Final = 65_536
-"""Rows that recovery and check hold in memory at once; some 16 MiB."""
-RECOVERY_BATCHES_MAX: Final = 8_192
+RECOVERY_BATCHES_MAX: Final = 65_536
+"""Batches that recovery expects at once, some 30 MiB: for so many it reads the journal once."""
+RECOVERY_WAITING_ROWS_MAX: Final = 131_072
+"""Rows that recovery keeps until it is their turn, some 60 MiB without texts. The journal lies nearly in order."""
+CHECK_SLICE_ROWS: Final = 65_536
+"""Rows that `check` holds in memory at once; some 16 MiB."""
+CHECK_BATCHES_MAX: Final = 8_192
 """Batches of one such slice, when they are small."""
 FINDINGS_MAX: Final = 100
 """Findings that one step of `check` names; a database with more has said enough."""

@@ -136,6 +136,12 @@ SELECT seq, rows, first_ns, last_ns, root, hash FROM pyledger.batch
 WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3
 
 -- name: copy_journal
+-- In the order of the disk, which is nearly that of time: what is sorted is only sent when all of it was read.
+SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount, target,
+    ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after, credit_after
+FROM pyledger.journal WHERE shard = $1 AND recorded_ns BETWEEN $2 AND $3
+
+-- name: copy_journal_sorted
 SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount, target,
     ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after, credit_after
 FROM pyledger.journal WHERE shard = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns

@@ -62,8 +62,7 @@ async def test_checkpoint_and_journal_give_the_state_back(database: Database, mo
     seed = random.randrange(2**32)
     print("seed", seed)
     dice, holds = random.Random(seed), list[str]()
-    monkeypatch.setattr(recovery_module, "RECOVERY_SLICE_ROWS", 50)
-    monkeypatch.setattr(recovery_module, "_SLICE_BYTES", 1_000)
+    monkeypatch.setattr(recovery_module, "RECOVERY_BATCHES_MAX", 7)
     async with opened(database) as ledger:
         accounts = await make_accounts(ledger, 40, flags=["debits_must_not_exceed_credits"], allowance="200")
         for round_number in range(3):

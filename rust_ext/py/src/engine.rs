@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyledger_core::chain::{Head, Link};
+use pyledger_core::chain::Head;
 use pyledger_core::engine::NOW_NS_MAX;
 use pyledger_core::nouns::Counters;
-use pyledger_core::replay::Claimed;
-use pyledger_core::{Corrupt, Limits, Request, journal, replay, show, tables, uuid};
+use pyledger_core::replay::Replay;
+use pyledger_core::{Corrupt, Limits, Request, journal, show, uuid};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -20,13 +20,11 @@ use crate::checkpoint::Checkpoint;
 use crate::commands::{Commands, tenant as tenant_of};
 use crate::errors;
 use crate::gil::{released, released_for_bytes};
-use crate::reading::{self, checked_metadata, id, read_old};
+use crate::reading::{self, BatchRow, checked_metadata, id, read_old};
 
 /// Any limit of an engine; its slots are numbers of 32 bits.
 const LIMIT_MAX: usize = 1_000_000_000;
 
-/// A row of the table `batch`: seq, rows, `first_ns`, `last_ns`, root, hash.
-type BatchRow = (u64, u32, u64, u64, PyBackedBytes, PyBackedBytes);
 /// Tenants and ids, tenants and targets.
 type Wanted = (Vec<u32>, Vec<String>, Vec<u32>, Vec<String>);
 
@@ -42,6 +40,7 @@ pub struct Engine {
     pub core: pyledger_core::Engine,
     shard: u16,
     head: Head,
+    replay: Replay,
     uncommitted: VecDeque<Uncommitted>,
 }
 
@@ -66,7 +65,8 @@ impl Engine {
         }
         let limits = Limits { ledgers_max, accounts_max, holds_max, window_ids };
         let core = pyledger_core::Engine::new(limits, seed);
-        Ok(Engine { core, shard, head: Head::GENESIS, uncommitted: VecDeque::new() })
+        let (head, replay, uncommitted) = (Head::GENESIS, Replay::default(), VecDeque::new());
+        Ok(Engine { core, shard, head, replay, uncommitted })
     }
 
     /// The shard it was made for.
@@ -151,7 +151,7 @@ impl Engine {
             return Err(PyValueError::new_err("the clock is beyond the year 2194"));
         }
         let mut engine = slf.try_borrow_mut()?;
-        let Engine { core, shard, head: committed, uncommitted } = &mut *engine;
+        let Engine { core, shard, head: committed, uncommitted, .. } = &mut *engine;
         if !old.is_empty() && !uncommitted.is_empty() {
             return Err(PyRuntimeError::new_err("rows were looked up while a batch is uncommitted"));
         }
@@ -207,43 +207,42 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads one COPY OUT stream of a checkpoint table.
-    fn load(&mut self, py: Python<'_>, what: &str, copy: &[u8]) -> PyResult<usize> {
+    /// Loads one COPY OUT stream of a checkpoint table with `rows` rows in all.
+    #[pyo3(signature = (what, copy, rows = 0))]
+    fn load(&mut self, py: Python<'_>, what: &str, copy: &[u8], rows: usize) -> PyResult<usize> {
         if self.head != Head::GENESIS || !self.uncommitted.is_empty() {
             return Err(PyRuntimeError::new_err("only a new engine can be loaded"));
         }
-        let Engine { core, shard, .. } = self;
-        let loaded = match what {
-            "ledger" => released_for_bytes(py, copy.len(), || {
-                tables::decode_ledgers(*shard, copy, |ledger| core.restore_ledger(ledger))
-            }),
-            "account" => released_for_bytes(py, copy.len(), || {
-                tables::decode_accounts(*shard, copy, |(slot, account)| core.restore_account(slot, account))
-            }),
-            "hold" => released_for_bytes(py, copy.len(), || {
-                tables::decode_holds(*shard, copy, |hold| core.restore_hold(hold))
-            }),
-            _ => return Err(PyValueError::new_err("a checkpoint has the tables ledger, account and hold")),
-        };
-        loaded.map_err(errors::corrupt)
+        reading::load(py, &mut self.core, self.shard, what, copy, rows)
     }
 
-    /// Applies whole committed batches after the head.
-    fn replay(&mut self, py: Python<'_>, copy: &[u8], batches: Vec<BatchRow>) -> PyResult<u64> {
+    /// The next batches whose rows `replay` will bring.
+    fn expect(&mut self, batches: Vec<BatchRow>) -> PyResult<()> {
+        self.replay.expect(&self.head, &reading::claims(batches)?).map_err(errors::corrupt)
+    }
+
+    /// Journal rows that were read and wait for others.
+    #[getter]
+    fn waiting(&self) -> usize {
+        self.replay.waiting()
+    }
+
+    /// Applies rows of the expected batches, or of `batches` as a whole.
+    #[pyo3(signature = (copy, batches = None))]
+    fn replay(&mut self, py: Python<'_>, copy: &[u8], batches: Option<Vec<BatchRow>>) -> PyResult<u64> {
         if !self.uncommitted.is_empty() {
             return Err(PyRuntimeError::new_err("a batch is uncommitted"));
         }
-        let mut claims = Vec::with_capacity(batches.len());
-        for (seq, rows, first_ns, last_ns, root, hash) in batches {
-            let link = Link { seq, rows, first_ns, last_ns, root: reading::hash(&root)? };
-            claims.push(Claimed { link, hash: reading::hash(&hash)? });
+        let whole = batches.is_some();
+        if let Some(batches) = batches {
+            self.expect(batches)?;
         }
-        let Engine { core, shard, head, .. } = self;
-        let replayed =
-            released_for_bytes(py, copy.len(), || replay::batches(core, *shard, *head, copy, &claims));
-        let (after, rows) = replayed.map_err(errors::corrupt)?;
-        *head = after;
-        Ok(rows)
+        let Engine { core, shard, head, replay, .. } = self;
+        let read = released_for_bytes(py, copy.len(), || {
+            let rows = replay.read(core, *shard, head, copy)?;
+            if whole { replay.end().map(|()| rows) } else { Ok(rows) }
+        });
+        read.map_err(errors::corrupt)
     }
 
     /// What changed since the last checkpoint.

@@ -4,6 +4,7 @@
 //! and of a ledger are chained, so that a page of them costs its own length and no more.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 use super::chunks::Chunks;
 use super::index::{Keys, SlotIndex};
@@ -61,12 +62,29 @@ impl Accounts {
         })
     }
 
+    /// Most likely what `find` would say, without a look at the account itself.
+    pub(super) fn guess(&self, tenant: u32, id: u128) -> Option<u32> {
+        self.index.find(self.keys.hash(tenant, id), |_| true)
+    }
+
+    /// Brings an account near.
+    pub(super) fn fetch(&self, slot: u32) {
+        let Account { id, counters, flags, .. } = &self.rows[slot];
+        black_box((*id, counters.debits_pending, counters.credits_posted, *flags));
+    }
+
     pub(super) fn get(&self, slot: u32) -> &Account {
         &self.rows[slot]
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut Account {
         &mut self.rows[slot]
+    }
+
+    /// Makes room for so many accounts in all.
+    pub(super) fn reserve(&mut self, accounts: usize) {
+        let Self { rows, index, keys, .. } = self;
+        index.reserve(accounts, |slot| keys.hash(rows[slot].tenant, rows[slot].id));
     }
 
     /// Appends an account that is not there yet.

@@ -56,6 +56,15 @@ impl SlotIndex {
         Self { parts: (0..PARTS).map(|_| HashTable::new()).collect() }
     }
 
+    /// Makes room for so many entries in all, so that no part has to be moved on the way there.
+    pub(super) fn reserve(&mut self, entries: usize, rehash: impl Fn(u32) -> u64) {
+        // No part is much fuller than the others, and a table's room is rounded up.
+        let of_one = entries.div_ceil(PARTS);
+        for part in &mut self.parts {
+            part.reserve(of_one.saturating_sub(part.len()), |&slot| rehash(slot));
+        }
+    }
+
     pub(super) fn find(&self, hash: u64, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
         self.parts[part(hash)].find(hash, |&slot| same(slot)).copied()
     }

@@ -159,7 +159,12 @@ impl Engine {
     /// Applies a row of the journal, the next after the last; never decides. `text` is what its texts
     /// point into.
     pub fn replay(&mut self, row: &Row, text: &[u8]) -> Result<(), Corrupt> {
-        self.replay_row(row, text)
+        self.replay_all(std::slice::from_ref(row), text).map_err(|(_, corrupt)| corrupt)
+    }
+
+    /// Applies rows of the journal like `replay`; says which one is corrupt, from 0.
+    pub fn replay_all(&mut self, rows: &[Row], text: &[u8]) -> Result<(), (usize, Corrupt)> {
+        self.replay_rows(rows, text)
     }
 
     /// What changed since the last checkpoint. No batch may be uncommitted.

@@ -22,6 +22,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes room for the accounts of a checkpoint, should there be so many.
+    pub fn restore_room(&mut self, accounts: usize) {
+        self.books.accounts.reserve(accounts.min(self.limits.accounts_max));
+    }
+
     /// Loads an account of a checkpoint, in order of slots, after the ledgers.
     pub fn restore_account(&mut self, slot: u32, account: Account) -> Result<(), Corrupt> {
         let corrupt = |what: &str| Corrupt(format!("account {}: {what}", uuid::string(account.id)));

@@ -5,6 +5,7 @@
 //! for any other id the journal must be asked. Ids of uncommitted batches are never let go.
 
 use std::collections::VecDeque;
+use std::hint::black_box;
 
 use super::index::{Keys, SlotIndex};
 use crate::nouns::ID_AHEAD_MS_MAX;
@@ -30,11 +31,13 @@ impl Window {
     pub(super) fn new(keys: Keys, ids_max: usize) -> Self {
         assert!(ids_max < u32::MAX as usize / 2, "ids are numbered by 32 bits");
         let capacity = ids_max + UNCOMMITTED_IDS;
+        let mut index = SlotIndex::new();
+        index.reserve(capacity, |_| unreachable!("it is empty"));
         Self {
             ids: VecDeque::with_capacity(capacity),
             tenants: VecDeque::with_capacity(capacity),
             first: 0,
-            index: SlotIndex::new(),
+            index,
             keys,
             ids_max,
             floor_ms: None,
@@ -50,6 +53,11 @@ impl Window {
         let place = |number: u32| number.wrapping_sub(self.first) as usize;
         let same = |number: u32| self.ids[place(number)] == id && self.tenants[place(number)] == tenant;
         self.index.find(self.keys.hash(tenant, id), same).map(place)
+    }
+
+    /// Brings near what `find` and `push` will look at.
+    pub(super) fn fetch(&self, tenant: u32, id: u128) {
+        black_box(self.index.find(self.keys.hash(tenant, id), |_| true));
     }
 
     /// False only if the id was never recorded.

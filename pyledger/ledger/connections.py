@@ -124,16 +124,24 @@ async def copy_through(
 
     PostgreSQL sends a message a row and asyncpg hands over whole messages, so a stream may be cut between any
     two. While one piece is worked on the next fills the socket, which in the end holds PostgreSQL up: pieces
-    are as large as the work is slow, and no larger than what a socket holds."""
+    are as large as the work is slow, and no larger than what a socket holds. What `take` raises is raised once
+    all rows have passed."""
     loop = asyncio.get_running_loop()
     header, held = b"", b""
+    failed: Exception | None = None
 
     async def pass_on(chunk: bytes) -> None:
-        nonlocal header, held
-        if held:  # only the last chunk has an end, and a row may look like one
-            await loop.run_in_executor(None, take, b"".join((header, held, _COPY_TRAILER)))
+        nonlocal header, held, failed
+        if held and failed is None:  # only the last chunk has an end, and a row may look like one
+            try:
+                await loop.run_in_executor(None, take, b"".join((header, held, _COPY_TRAILER)))
+            except Exception as error:
+                # Raised here it would make asyncpg cancel the COPY, and the session may not come back from that.
+                failed = error
             header = _COPY_HEADER
         held = chunk
 
     await connection.copy_from_query(QUERIES[name], *arguments, output=pass_on, format="binary")
+    if failed is not None:
+        raise failed
     await loop.run_in_executor(None, take, b"".join((header, held)))

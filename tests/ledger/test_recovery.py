@@ -91,6 +91,28 @@ async def test_checkpoint_and_journal_give_the_state_back(database: Database, mo
         assert (ledger.stats.head_seq, await digest(ledger)) == (seq, before)
 
 
+@both
+@pytest.mark.parametrize("waiting_rows_max", [100_000, 60])
+async def test_the_order_on_disk_does_not_matter(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waiting_rows_max: int
+) -> None:
+    """The last row first, as bad as it gets: rows wait for their turn, and PostgreSQL sorts if they are too many."""
+    monkeypatch.setattr(recovery_module, "RECOVERY_WAITING_ROWS_MAX", waiting_rows_max)
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger, 10)
+        await live_a_little(ledger, accounts, random.Random(1), [])
+        before, seq = await digest(ledger), ledger.stats.head_seq
+        await crash(ledger)
+    newest = await run_as_admin(database, "SELECT tableoid::regclass::text FROM pyledger.journal LIMIT 1")
+    await run_as_admin(database, f"CREATE INDEX backwards ON {newest} (recorded_ns DESC)")
+    await run_as_admin(database, f"CLUSTER {newest} USING backwards")
+    assert await run_as_admin(database, f"SELECT seq FROM {newest} LIMIT 1") == seq
+    await run_as_admin(database, "DROP INDEX pyledger.backwards")
+    async with opened(database) as ledger:
+        assert (ledger.stats.head_seq, await digest(ledger)) == (seq, before)
+    assert ("lies in no order" in caplog.text) == (waiting_rows_max == 60)
+
+
 async def test_checkpoints_are_taken_by_rows_and_by_time(database: Database) -> None:
     async with opened(database, checkpoint_rows=1_000) as ledger:
         debit, credit = await make_accounts(ledger)

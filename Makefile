@@ -25,7 +25,7 @@ run: build ## build what changed and serve on 127.0.0.1:8080 with an embedded Po
 .PHONY: test
 test: build ## run the tests, Rust and Python
 	cargo test --locked --package pyledger-core --package pyledger-faults
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not speed" $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: build ## measure everything, with proof, in about five minutes (BENCH_ARGS=--full for the sizes that are kept)
@@ -40,7 +40,8 @@ faults: build ## do every kind of harm, at the size that fits into fifteen minut
 	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all)
 
 .PHONY: gates
-gates: build ## did anything get slower? ratios of one run against their margins, and 60 seconds of Locust
+gates: build ## did anything get slower? planted slow-downs, ratios of one run against their margins, Locust
+	$(BIN)/python -m pytest -m speed tests/benchmarks
 	$(BIN)/python -m benchmarks.gates $(GATES_ARGS)
 	$(BIN)/python -m loadtests --gate
 

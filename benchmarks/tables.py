@@ -63,7 +63,7 @@ def _caption(kept: list[dict[str, Any]]) -> str:
     commits = ", ".join(dict.fromkeys(run["commit"][:12] for run in kept))
     days = ", ".join(dict.fromkeys(run["began_at"][:10] for run in kept))
     return (
-        f"{len(kept)} runs of the {first['size']} size on {days}, commit {commits}: {machine}, load generator\n"
+        f"{len(kept)} {'run' if len(kept) == 1 else 'runs'} of the {first['size']} size on {days}, commit {commits}: {machine}, load generator\n"
         f"included, PostgreSQL {first['postgresql']['server_version']}, fsync {first['postgresql']['fsync']}."
     )
 

@@ -62,8 +62,9 @@ def _caption(kept: list[dict[str, Any]]) -> str:
     machine = "{cores} cores ({cpu}), {memory_gb:.0f} GB".format(**first["machine"])
     commits = ", ".join(dict.fromkeys(run["commit"][:12] for run in kept))
     days = ", ".join(dict.fromkeys(run["began_at"][:10] for run in kept))
+    runs = "1 run" if len(kept) == 1 else f"{len(kept)} runs"
     return (
-        f"{len(kept)} {'run' if len(kept) == 1 else 'runs'} of the {first['size']} size on {days}, commit {commits}: {machine}, load generator\n"
+        f"{runs} of the {first['size']} size on {days}, commit {commits}: {machine}, load generator\n"
         f"included, PostgreSQL {first['postgresql']['server_version']}, fsync {first['postgresql']['fsync']}."
     )
 

@@ -279,7 +279,7 @@ class Ledger:
                 database_ns = 1000 * int(await self._pool.value("clock"))
                 skew_ns = self._clock.compare(before_ns, database_ns, self._clock.wall_ns())
                 if abs(skew_ns) > CLOCK_SKEW_MAX_NS:
-                    log.error("this machine's clock is %.1f s behind PostgreSQL's: not believed", skew_ns / 1e9)
+                    log.error("%s: it is not believed", rules.clocks_differ(skew_ns))
 
 
 async def _beat(session: Session, head: Head, enough: asyncio.Event) -> None:

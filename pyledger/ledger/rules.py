@@ -155,10 +155,13 @@ def refusals(facts: Facts) -> Iterable[str]:
     elif not facts.can_append:
         yield "this role may not append to the journal: grant it pyledger_writer"
     if abs(facts.clock_skew_ns) > CLOCK_SKEW_MAX_NS:
-        yield (
-            f"this machine's clock is {abs(facts.clock_skew_ns) / 1e9:.1f} s "
-            f"{'behind' if facts.clock_skew_ns > 0 else 'ahead of'} PostgreSQL's: at most 1 s is allowed"
-        )
+        yield f"{clocks_differ(facts.clock_skew_ns)}: at most 1 s is allowed"
+
+
+def clocks_differ(skew_ns: int) -> str:
+    """By how much PostgreSQL's clock is ahead of this machine's, in words."""
+    which = "behind" if skew_ns > 0 else "ahead of"
+    return f"this machine's clock is {abs(skew_ns) / 1e9:.1f} s {which} PostgreSQL's"
 
 
 def rewriting(facts: Facts) -> str | None:

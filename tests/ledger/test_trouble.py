@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import asyncpg
 import pytest
 
 from pyledger import _rust
-from pyledger.ledger import Exit
+from pyledger.ledger import Exit, UnknownOutcome
 from pyledger.ledger import ledger as ledger_module
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
@@ -114,3 +115,22 @@ async def test_a_checkpoint_that_fails_in_an_unforeseen_way_is_made_up_for(
         assert await findings(database) == []
     async with opened(database) as ledger:
         assert await ledger.writer.between(digest) == before
+
+
+async def test_a_stop_has_one_deadline_however_long_postgresql_takes(database: Database) -> None:
+    """Somebody holds the head: what rides stays open, and the stop does not wait for it twice."""
+    async with opened(database, drain_timeout_s=60) as ledger:
+        debit, credit = await make_accounts(ledger)
+        holding = await asyncpg.connect(database.admin_dsn)
+        try:
+            async with holding.transaction():
+                await holding.execute("SELECT FROM pyledger.head FOR UPDATE")
+                riding = ledger.writer.submit(transfer(debit, credit, 5))
+                await asyncio.sleep(0.2)
+                began_s = time.monotonic()
+                await ledger.close(within_s=1.5)
+                assert 1 < time.monotonic() - began_s < 4
+        finally:
+            await holding.close()
+        with pytest.raises(UnknownOutcome):
+            await riding

@@ -18,6 +18,7 @@ import asyncpg
 from pyledger import _rust
 from pyledger.ledger import Database, Ledger
 from pyledger.ledger.check import Finding, check
+from pyledger.ledger.connections import copy_through
 from pyledger.settings import Settings
 from tests.support.clusters import Database as TestDatabase
 
@@ -158,6 +159,21 @@ async def crash(ledger: Ledger) -> None:
     ledger._checkpointer.take = none  # type: ignore[method-assign]
     ledger._committer.abandon()
     await ledger.close()
+
+
+async def row_by_row(*arguments: Any, take: Callable[[bytes], object]) -> None:
+    """`copy_through` as from a PostgreSQL so slow that each row comes alone."""
+
+    def split(stream: bytes) -> None:
+        header, start = stream[:19], 19
+        while (fields := int.from_bytes(stream[start : start + 2], "big", signed=True)) >= 0:
+            end = start + 2
+            for _ in range(fields):
+                end += 4 + max(0, int.from_bytes(stream[end : end + 4], "big", signed=True))
+            take(header + stream[start:end] + b"\xff\xff")
+            start = end
+
+    await copy_through(*arguments, take=split)
 
 
 class Wire:

@@ -77,23 +77,7 @@ fn transfers(now_ns: u64, accounts: u64, state: &mut u64) -> Request {
 }
 
 fn command(id: u128) -> Command {
-    Command {
-        kind: CommandKind::Transfer,
-        id,
-        tenant: 1,
-        debit: 0,
-        credit: 0,
-        amount: 0,
-        target: 0,
-        effective_ns: 0,
-        timeout_s: 0,
-        ledger: 1,
-        code: 0,
-        flags: 0,
-        reserved: false,
-        fingerprint: [1; 16],
-        text: Text::default(),
-    }
+    Command { ledger: 1, fingerprint: [1; 16], ..Command::blank(CommandKind::Transfer, 1, id) }
 }
 
 /// The next number of Marsaglia's xorshift.

@@ -137,6 +137,14 @@ pub enum RowKind {
     Expire = 8,
 }
 
+impl RowKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [RowKind; 8] = {
+        use RowKind::{Account, Expire, Ledger, Pending, Post, Reverse, Transfer, Void};
+        [Ledger, Account, Transfer, Pending, Post, Void, Reverse, Expire]
+    };
+}
+
 /// The four counters of an account. Each only ever holds sums of amounts, so none is negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -204,6 +212,27 @@ pub struct Command {
 }
 
 impl Command {
+    /// A command that asks for nothing yet: all but its kind, tenant and id is zero.
+    pub fn blank(kind: CommandKind, tenant: u32, id: u128) -> Self {
+        Self {
+            kind,
+            id,
+            tenant,
+            debit: 0,
+            credit: 0,
+            amount: 0,
+            target: 0,
+            effective_ns: 0,
+            timeout_s: 0,
+            ledger: 0,
+            code: 0,
+            flags: 0,
+            reserved: false,
+            fingerprint: [0; 16],
+            text: Text::default(),
+        }
+    }
+
     /// True if it takes effect only together with the next command of its request.
     pub const fn is_linked(&self) -> bool {
         // The bit means the same for transfers and accounts.

@@ -11,17 +11,6 @@ use pyledger_core::state::{Account, Hold, Ledger};
 use pyledger_core::{chain, json, merkle, tables};
 use random::Random;
 
-const KINDS: [RowKind; 8] = [
-    RowKind::Ledger,
-    RowKind::Account,
-    RowKind::Transfer,
-    RowKind::Pending,
-    RowKind::Post,
-    RowKind::Void,
-    RowKind::Reverse,
-    RowKind::Expire,
-];
-
 fn counters(random: &mut Random) -> Counters {
     Counters {
         debits_pending: random.amount(),
@@ -32,7 +21,7 @@ fn counters(random: &mut Random) -> Counters {
 }
 
 fn row(random: &mut Random, recorded_ns: u64, text: &mut Vec<u8>) -> Row {
-    let kind = KINDS[random.below(8) as usize];
+    let kind = RowKind::ALL[random.below(8) as usize];
     let finals: Vec<Refusal> = Refusal::ALL.iter().copied().filter(|one| one.is_final()).collect();
     let declined = random.below(3) == 0;
     let status = if declined { finals[random.below(finals.len() as u64) as usize].number() } else { 0 };

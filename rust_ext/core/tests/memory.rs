@@ -44,21 +44,14 @@ fn send(engine: &mut Engine, commands: &[Command], text: &[u8]) {
 
 fn command(id: u128, flags: u16) -> Command {
     Command {
-        kind: CommandKind::Transfer,
-        id,
-        tenant: 1,
         debit: 1,
         credit: 2,
         amount: 1,
-        target: 0,
-        effective_ns: 0,
-        timeout_s: 0,
         ledger: 1,
         code: 1,
         flags,
-        reserved: false,
         fingerprint: [7; 16],
-        text: Text::default(),
+        ..Command::blank(CommandKind::Transfer, 1, id)
     }
 }
 

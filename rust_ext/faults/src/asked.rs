@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use pyledger_core::nouns::{Command, CommandKind, RowKind, Text, transfer_flags};
+use pyledger_core::nouns::{Command, CommandKind, RowKind, transfer_flags};
 use pyledger_core::{Request, fingerprint, uuid};
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -49,23 +49,7 @@ pub enum Then {
 
 impl Asked {
     fn new(kind: CommandKind, tenant: u32, id: u128) -> Self {
-        let command = Command {
-            kind,
-            id,
-            tenant,
-            debit: 0,
-            credit: 0,
-            amount: 0,
-            target: 0,
-            effective_ns: 0,
-            timeout_s: 0,
-            ledger: 0,
-            code: 0,
-            flags: 0,
-            reserved: false,
-            fingerprint: [0; 16],
-            text: Text::default(),
-        };
+        let command = Command::blank(kind, tenant, id);
         Asked { command, text: 0 }
     }
 

@@ -57,17 +57,7 @@ impl Tally {
 
     /// What should have come and did not.
     pub fn never(&self) -> Vec<String> {
-        let kinds = [
-            RowKind::Ledger,
-            RowKind::Account,
-            RowKind::Transfer,
-            RowKind::Pending,
-            RowKind::Post,
-            RowKind::Void,
-            RowKind::Reverse,
-            RowKind::Expire,
-        ];
-        let kinds = kinds.iter().map(|kind| format!("{kind:?}"));
+        let kinds = RowKind::ALL.iter().map(|kind| format!("{kind:?}"));
         let refusals = Refusal::ALL.iter().map(|refusal| refusal.code().to_owned());
         let outcomes = ["Recorded", "Repeated", "Replayed", "Refused"].map(str::to_owned);
         kinds.chain(refusals).chain(outcomes).filter(|what| !self.0.contains_key(what)).collect()

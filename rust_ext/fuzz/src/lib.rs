@@ -1,6 +1,6 @@
 //! What the targets share: bytes as small numbers, an engine with some books, and what must hold afterwards.
 
-use pyledger_core::nouns::{Command, CommandKind, Text, transfer_flags};
+use pyledger_core::nouns::{Command, CommandKind, transfer_flags};
 use pyledger_core::{Engine, Limits, Old, Request, fingerprint, uuid};
 
 pub const NOW_NS: u64 = 1_800_000_000_000_000_000;
@@ -8,23 +8,7 @@ pub const SHARD: u16 = 0;
 const LIMITS: Limits = Limits { ledgers_max: 4, accounts_max: 40, holds_max: 40, window_ids: 10_000 };
 
 pub fn command(kind: CommandKind, id: u128) -> Command {
-    Command {
-        kind,
-        id,
-        tenant: 1,
-        debit: 0,
-        credit: 0,
-        amount: 0,
-        target: 0,
-        effective_ns: 0,
-        timeout_s: 0,
-        ledger: 1,
-        code: 1,
-        flags: 0,
-        reserved: false,
-        fingerprint: [0; 16],
-        text: Text::default(),
-    }
+    Command { ledger: 1, code: 1, ..Command::blank(kind, 1, id) }
 }
 
 pub fn new_engine(seed: u64) -> Engine {

@@ -6,7 +6,7 @@ use super::metadata::{self, WHOLE_MAX};
 use super::reader::{Kind, Reader};
 use crate::malformed::{Code, Malformed};
 use crate::nouns::{
-    AMOUNT_ALL, ASSET_BYTES_MAX, Command, CommandKind, LEDGER_MAX, REFERENCE_BYTES_MAX, TIMEOUT_S_MAX, Text,
+    AMOUNT_ALL, ASSET_BYTES_MAX, Command, CommandKind, LEDGER_MAX, REFERENCE_BYTES_MAX, TIMEOUT_S_MAX,
     account_flags, transfer_flags,
 };
 use crate::{time, uuid};
@@ -164,21 +164,14 @@ impl Given<'_> {
     /// The command that the fields make, but for what depends on its kind.
     pub fn command(&self, id: u128, tenant: u32) -> Command {
         Command {
-            kind: CommandKind::Transfer,
-            id,
-            tenant,
             debit: self.debit,
             credit: self.credit,
-            amount: 0,
-            target: 0,
             effective_ns: self.effective_ns,
             timeout_s: self.timeout_s,
             ledger: self.ledger,
             code: self.code,
             flags: self.flags,
-            reserved: false,
-            fingerprint: [0; 16],
-            text: Text::default(),
+            ..Command::blank(CommandKind::Transfer, tenant, id)
         }
     }
 }

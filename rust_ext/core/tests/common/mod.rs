@@ -227,23 +227,7 @@ pub fn uuid7(ms: u64, number: u128) -> u128 {
 }
 
 pub fn command(id: u128) -> Command {
-    Command {
-        kind: CommandKind::Transfer,
-        id,
-        tenant: TENANT,
-        debit: 0,
-        credit: 0,
-        amount: 0,
-        target: 0,
-        effective_ns: 0,
-        timeout_s: 0,
-        ledger: 0,
-        code: 0,
-        flags: 0,
-        reserved: false,
-        fingerprint: [0; 16],
-        text: Text::default(),
-    }
+    Command::blank(CommandKind::Transfer, TENANT, id)
 }
 
 pub fn account(id: u128) -> Command {

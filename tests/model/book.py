@@ -6,7 +6,6 @@ the same state, and an undo in between leaves the first one as it was, to the by
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -15,6 +14,7 @@ from pyledger._rust import Applied, Commands, Engine, Reply
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
+NULL = b"\xff" * 4
 SMALLINT, BIGINT, INTEGER, UUID_OID, NUMERIC, BYTEA, TEXT = 21, 20, 23, 2950, 1700, 17, 25
 COLUMNS = {
     "shard": SMALLINT,
@@ -49,34 +49,40 @@ def read_copy(stream: bytes) -> Iterator[Fields]:
     assert stream.endswith(TRAILER), "the stream has no end"
     at, end = len(HEADER), len(stream) - len(TRAILER)
     while at < end:
-        (count,) = struct.unpack_from(">h", stream, at)
+        count = int.from_bytes(stream[at : at + 2])
         at += 2
         fields: Fields = []
         for _ in range(count):
-            (length,) = struct.unpack_from(">i", stream, at)
+            length = stream[at : at + 4]
             at += 4
-            fields.append(None if length < 0 else stream[at : at + length])
-            at += max(0, length)
+            if length == NULL:
+                fields.append(None)
+            else:
+                start, at = at, at + int.from_bytes(length)
+                fields.append(stream[start:at])
         yield fields
     assert at == end
 
 
 def write_copy(rows: list[Fields]) -> bytes:
     """What COPY OUT gives for these rows."""
-    tuples = [
-        struct.pack(">h", len(row))
-        + b"".join(struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each for each in row)
-        for row in rows
-    ]
+    return joined([len(row).to_bytes(2) + b"".join(map(_with_length, row)) for row in rows])
+
+
+def joined(tuples: list[bytes]) -> bytes:
+    """A stream of these bytes of tuples."""
     return HEADER + b"".join(tuples) + TRAILER
+
+
+def _with_length(field: bytes | None) -> bytes:
+    return NULL if field is None else len(field).to_bytes(4) + field
 
 
 def record(row: Fields) -> bytes:
     """What `record_send` gives for a journal row."""
-    return struct.pack(">i", len(row)) + b"".join(
-        struct.pack(">I", oid) + (struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each)
-        for oid, each in zip(COLUMNS.values(), row, strict=True)
-    )
+    types = [oid.to_bytes(4) for oid in COLUMNS.values()]
+    fields = zip(types, map(_with_length, row), strict=True)
+    return len(row).to_bytes(4) + b"".join(part for field in fields for part in field)
 
 
 def number(row: Fields, name: str) -> int:
@@ -88,9 +94,13 @@ def number(row: Fields, name: str) -> int:
 class Batch:
     """One committed batch, as the journal and its `batch` table keep it."""
 
-    rows: list[Fields]
     copy: bytes
     entry: tuple[int, int, int, int, bytes, bytes]
+
+    @property
+    def tuples(self) -> bytes:
+        """The bytes of its rows alone."""
+        return self.copy[len(HEADER) : -len(TRAILER)]
 
 
 @dataclass
@@ -103,6 +113,7 @@ class Book:
     holds_max: int = 10_000
     journal: list[Batch] = field(default_factory=list)
     by_id: dict[tuple[int, bytes], Fields] = field(default_factory=dict)
+    records: dict[bytes, bytes] = field(default_factory=dict)  # of rows that were looked up, by when they were recorded
     by_target: dict[tuple[int, bytes], list[Fields]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -136,7 +147,12 @@ class Book:
             for row in self.by_target.get((tenant, UUID(each).bytes), []):
                 if number(row, "status") == 0:
                     rows[row[PLACE["recorded_ns"]] or b""] = row
-        return [record(row) for row in rows.values()]
+        return [self._record(at, row) for at, row in rows.items()]
+
+    def _record(self, at: bytes, row: Fields) -> bytes:
+        if at not in self.records:
+            self.records[at] = record(row)
+        return self.records[at]
 
     def apply(self, submissions: list[Commands], now_ns: int) -> Applied:
         """Decides one batch, not yet committed."""
@@ -148,11 +164,10 @@ class Book:
         if applied.rows:
             rows = list(read_copy(applied.copy))
             assert len(rows) == applied.rows
-            assert write_copy(rows) == applied.copy, "COPY OUT would give other bytes"
             for row in rows:
                 self._file(row)
             entry = (applied.seq, applied.rows, applied.first_ns, applied.last_ns, applied.root, applied.hash)
-            self.journal.append(Batch(rows, applied.copy, entry))
+            self.journal.append(Batch(applied.copy, entry))
         self.engine.commit()
         assert (self.engine.seq, self.engine.hash) == (applied.seq, applied.hash)
         return replies
@@ -172,7 +187,7 @@ class Book:
     def replayed(self, seed: int = 2) -> Engine:
         """A fresh engine that has read the whole journal."""
         engine = self.new_engine(seed)
-        rows = [row for batch in self.journal for row in batch.rows]
-        if rows:
-            assert engine.replay(write_copy(rows), [batch.entry for batch in self.journal]) == len(rows)
+        if self.journal:
+            copy = joined([batch.tuples for batch in self.journal])
+            assert engine.replay(copy, [batch.entry for batch in self.journal]) == len(self.by_id)
         return engine

@@ -34,10 +34,12 @@ FLAGS = {
         ]
     )
 }
+UUIDS_KEPT = 4_096
 RESULT = struct.Struct("<QHHI16s64s64s")
 CODE_BY_NUMBER = {number: code for number, code, _class, _detail in _rust.REFUSALS}
 
 
+@functools.lru_cache(UUIDS_KEPT)
 def uuid(number: int) -> str:
     """The UUID of a 128-bit number."""
     return str(UUID(int=number))

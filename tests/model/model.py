@@ -6,7 +6,6 @@ It knows nothing of bytes, windows or speed. Guarded here: what the engine does 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -97,7 +96,7 @@ class Model:
         moved = self.rows[target]
         decline("transfer_not_reversible", not moved.after or moved.command.flags & STAYING)
         left = moved.amount - sum(moved.reversals)
-        row = self._inherit(row, left, replace(moved.terms, debit=moved.terms.credit, credit=moved.terms.debit))
+        row = self._inherit(row, left, moved.terms._replace(debit=moved.terms.credit, credit=moved.terms.debit))
         decline("exceeds_reversible_amount", not 0 < row.amount <= left)
         decline("too_many_reversals", len(moved.reversals) >= REVERSALS_MAX)
         self._put(self.rows, target, moved._replace(reversals=(*moved.reversals, row.amount)))

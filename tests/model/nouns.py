@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -13,8 +12,7 @@ LIMITS = ("debits_must_not_exceed_credits", "credits_must_not_exceed_debits")
 Key = tuple[int, int]  # tenant and id
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What a client asks. Equal commands are one command sent twice. `amount=None` asks for all."""
 
     kind: str  # ledger, account or transfer
@@ -78,6 +76,8 @@ class Refused(Exception):
 
 def decline(code: str, *wrong: object, recorded: bool = True) -> None:
     """Refuse if something is wrong; of two things, with the debit or the credit, `{0}` is the side, `{1}` the other."""
+    if not any(wrong):
+        return
     for side, other, is_wrong in zip(SIDES, reversed(SIDES), wrong, strict=False):
         if is_wrong:
             raise Refused(code.format(side, other), recorded)

@@ -7,8 +7,9 @@ it has given out before. Guarded here: every kind of command, form, repetition a
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from tests.model.shape import ACTING, BALANCING, CLOSING, STAYING
 
 TENANTS = (1, 2)
 LEDGERS = (1, 2)
+WHICH_MAX = 60
 DEBIT_LIMIT, CREDIT_LIMIT = LIMITS
 # 2 is older than the ledger, 7 and 9 are in the other one, 8 never exists.
 ACCOUNTS = [
@@ -37,8 +39,7 @@ FLAGS = [
 ]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """One command, before it knows the state."""
 
     form: str
@@ -67,8 +68,8 @@ CHOICES: dict[str, list[Any]] = {
     "tenant": [1] * 4 + [2],
     "action": ["transfer"] * 8 + ["pending"] * 7 + ["post"] * 4 + ["void"] * 3 + ["reverse"] * 3 + ["anything"],
     "repeat": ["new"] * 24 + ["again"] * 2 + ["same", "odd"],
-    "which": list(range(60)),
-    "target": list(range(60)),
+    "which": list(range(WHICH_MAX)),
+    "target": list(range(WHICH_MAX)),
     "debit": [1, 2, 3, 4, 5, 6] * 6 + [7, 8, 0, MAX],
     "credit": [2, 1, 3, 4, 5, 6] * 6 + [7, 8, 0, MAX],
     "amount": [*range(1, 16)] * 3 + [None] * 12 + [60, 200, 0, 2**64, 2**127, MAX - 1],
@@ -93,11 +94,10 @@ REQUESTS = st.lists(st.lists(PLANS, min_size=1, max_size=8), max_size=3)
 
 def random_requests(chance: random.Random) -> list[list[Plan]]:
     """The same without Hypothesis, for long runs from a seed."""
-
-    def plan() -> Plan:
-        return Plan(**{name: chance.choice(values) for name, values in CHOICES.items()})
-
-    return [[plan() for _ in range(chance.randrange(1, 12))] for _ in range(chance.randrange(4))]
+    sizes = chance.choices(range(1, 12), k=chance.randrange(4))
+    columns = [chance.choices(CHOICES[name], k=sum(sizes)) for name in Plan._fields]
+    plans = map(Plan._make, zip(*columns, strict=True))
+    return [list(islice(plans, size)) for size in sizes]
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Chooser:
     def opening(self, tenant: int) -> list[Request]:
         """The ledgers and accounts of a tenant."""
         ledgers = [Request("ledger", (_ledger(tenant, each, 2),)) for each in LEDGERS]
-        return [*ledgers, Request("accounts", tuple(replace(each, tenant=tenant) for each in ACCOUNTS))]
+        return [*ledgers, Request("accounts", tuple(each._replace(tenant=tenant) for each in ACCOUNTS))]
 
     def request(self, plans: list[Plan], now: int) -> Request:
         """A request of the first plan's tenant and form, with as many of the plans as the form takes."""
@@ -121,17 +121,18 @@ class Chooser:
             return Request("ledger", (_ledger(first.tenant, first.ledger or 4, exponent),))
         if first.form == "holds":
             # One chain of small holds between the open accounts, which mostly is accepted: a group to resolve.
-            plans = [replace(each, **(IN_ANOTHER if each.which % 4 == 0 else OF_A_GROUP)) for each in plans]
-            plans[-1] = replace(plans[-1], linked=False)
+            plans = [each._replace(**(IN_ANOTHER if each.which % 4 == 0 else OF_A_GROUP)) for each in plans]
+            plans[-1] = plans[-1]._replace(linked=False)
             return self.request(plans, now)
         many = first.form in ("transfers", "binary", "accounts")
         make = self._account if first.form in ("accounts", "account") else self._transfer
-        commands = [make(replace(plan, tenant=first.tenant), now) for plan in (plans if many else plans[:1])]
+        ours = [plan if plan.tenant == first.tenant else plan._replace(tenant=first.tenant) for plan in plans]
+        commands = [make(plan, now) for plan in (ours if many else ours[:1])]
         form = first.form
         if form == "resolution" and not commands[0].target:
             form = "transfer"
         if not many:
-            commands = [replace(each, flags=each.flags - {"linked"}) for each in commands]
+            commands = [each._replace(flags=each.flags - {"linked"}) for each in commands]
         return Request(form, tuple(_as_sent(form, each) for each in _without_twins(commands)))
 
     def remember(self, request: Request) -> None:
@@ -141,8 +142,8 @@ class Chooser:
     def _again(self, plan: Plan, kind: str) -> Command | None:
         if plan.repeat != "again":
             return None
-        sent = [each for each in self.sent[plan.tenant] if each.kind == kind]
-        return sent[-1 - plan.which % len(sent)] if sent else None
+        sent = list(islice((each for each in reversed(self.sent[plan.tenant]) if each.kind == kind), WHICH_MAX))
+        return sent[plan.which % len(sent)] if sent else None
 
     def _id(self, plan: Plan, now: int) -> int:
         sent = self.sent[plan.tenant]
@@ -211,15 +212,14 @@ class Chooser:
 
     def _target(self, plan: Plan) -> Row | None:
         """Mostly a row that the action fits, recent ones more than old ones; sometimes any row at all."""
-        rows = [row for (tenant, _id), row in self.model.rows.items() if tenant == plan.tenant]
-        if plan.target < 50:
-            if plan.action == "reverse":
-                fitting = [row for row in rows if row.after and not row.command.flags & STAYING]
-            else:
-                held = [row for row in rows if "pending" in row.command.flags]
-                fitting = [row for row in held if row.state == "open" or plan.target > 40]
-            rows = fitting[-12:] if plan.target < 40 else fitting
-        return rows[-1 - plan.target % len(rows)] if rows else None
+        table = self.model.holds if plan.action != "reverse" and plan.target <= 40 else self.model.rows
+        rows = (row for row in reversed(table.values()) if row.command.tenant == plan.tenant)
+        if plan.target < 50 and plan.action == "reverse":
+            rows = (row for row in rows if row.after and not row.command.flags & STAYING)
+        elif plan.target < 50:
+            rows = (row for row in rows if "pending" in row.command.flags)
+        recent = list(islice(rows, 12 if plan.target < 40 else WHICH_MAX))
+        return recent[plan.target % len(recent)] if recent else None
 
 
 def _ledger(tenant: int, ledger: int, exponent: int) -> Command:
@@ -239,18 +239,18 @@ def _without_twins(commands: list[Command]) -> list[Command]:
 def _as_sent(form: str, c: Command) -> Command:
     """Without what the form cannot say."""
     if form == "binary":
-        return replace(c, reference="")
+        return c._replace(reference="")
     if c.kind == "account":
         return c
     if form == "resolution":
         acting = min(c.flags & ACTING, default="reverse")
         flags = frozenset({acting}) | (c.flags & {"group"} if acting != "reverse" else frozenset())
         amount = None if "group" in flags else c.amount
-        return replace(c, flags=flags, debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
+        return c._replace(flags=flags, debit=0, credit=0, ledger=0, code=0, timeout_s=0, amount=amount)
     # Over JSON a reversal is known by what it reverses, and no amount is for those that can ask for all.
     flags = c.flags if c.target else c.flags - {"reverse"}
     amount = 5 if c.amount is None and not flags & (ACTING | BALANCING) else c.amount
-    return replace(c, flags=flags, amount=amount)
+    return c._replace(flags=flags, amount=amount)
 
 
 OWN: dict[str, frozenset[str]] = {

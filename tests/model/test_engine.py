@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from pyledger._rust import Engine
-from tests.model.book import Book, read_copy, write_copy
-from tests.model.forms import Request, Seen, read
+from tests.model.book import Book, joined, read_copy, write_copy
+from tests.model.forms import Request, Seen, read, uuid
 from tests.model.model import Model
-from tests.model.nouns import SECOND, Account, Answer, Command
+from tests.model.nouns import SECOND, Account, Answer, Command, Key
 from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan, random_requests
 
 EXAMPLES = int(os.environ.get("PYLEDGER_TEST_MODEL_EXAMPLES", "60"))
@@ -32,6 +32,8 @@ LONG_RUNS = int(os.environ.get("PYLEDGER_TEST_MODEL_RUNS", "8"))
 LONG_RUN_BATCHES = 150
 WAITS_MS = [0, 0, 1, 1_000, 5_000]
 START_NS = 1_800_000_000 * SECOND
+Shown = tuple[int, str, int, int, int, int]
+"""An account's tenant, id and counters."""
 SLOT_COLUMN, RECORDED_COLUMN = 1, 9
 
 
@@ -44,6 +46,8 @@ class Pair:
         self.sent: list[tuple[Request, bytes]] = []
         self.tables: dict[str, dict[bytes, list[bytes | None]]] = {"ledger": {}, "account": {}, "hold": {}}
         self.saved: tuple[int, bytes, int] | None = None
+        self.shown: dict[Key, tuple[Account, Shown]] = {}
+        self.sums: dict[Key, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for tenant in TENANTS:
             self.step(self.choose.opening(tenant))
 
@@ -103,33 +107,41 @@ class Pair:
         self.hold_up()
         return [reply.body for reply in replies]
 
-    def balances(self) -> list[tuple[int, str, int, int, int, int]]:
+    def balances(self) -> list[Shown]:
         """Every account of the engine."""
         return self.book.engine.balances(0, 10_000)
 
     def hold_up(self) -> None:
         """What is true after every step."""
-        engine = {(tenant, int(each.replace("-", ""), 16)): tuple(rest) for tenant, each, *rest in self.balances()}
         model = self.model.accounts
-        assert engine == {key: counters(account) for key, account in model.items()}, "other balances than the model"
+        for key, account in model.items():
+            if key not in self.shown or self.shown[key][0] is not account:
+                self._changed(key, account)
+        assert self.balances() == [self.shown[key][1] for key in model], "other balances than the model"
+        assert not any(map(any, self.sums.values())), "debits are not credits"
         assert self.book.engine.holds == len(self.model.holds), "other holds than the model"
-        pending: dict[tuple[int, int, str], int] = defaultdict(int)
-        for row in self.model.holds.values():
-            pending[row.command.tenant, row.terms.debit, "debit"] += row.amount
-            pending[row.command.tenant, row.terms.credit, "credit"] += row.amount
-        sums: dict[tuple[int, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for (tenant, each), account in model.items():
-            dp, dd, cp, cc = counters(account)
-            held_sums = (pending[tenant, each, "debit"], pending[tenant, each, "credit"])
-            assert (dp, cp) == held_sums, "pending is not the sum of the open holds"
-            opened = account.command
-            if "debits_must_not_exceed_credits" in opened.flags:
-                assert dp + dd <= cc + (opened.amount or 0), "overdrawn"
-            if "credits_must_not_exceed_debits" in opened.flags:
-                assert cp + cc <= dd + (opened.amount or 0), "overdrawn"
-            of_held, of_moved = sums[tenant, opened.ledger]
-            sums[tenant, opened.ledger] = (of_held + dp - cp, of_moved + dd - cc)
-        assert not any(of_held or of_moved for of_held, of_moved in sums.values()), "debits are not credits"
+        held: tuple[dict[Key, int], dict[Key, int]] = defaultdict(int), defaultdict(int)
+        for (tenant, _id), row in self.model.holds.items():
+            held[0][tenant, row.terms.debit] += row.amount
+            held[1][tenant, row.terms.credit] += row.amount
+        for key, account in model.items():
+            both = held[0].get(key, 0), held[1].get(key, 0)
+            assert account.pending == both, "pending is not the sum of the open holds"
+
+    def _changed(self, key: Key, account: Account) -> None:
+        """What an account that is new or has changed must be, and what it adds to its ledger."""
+        dp, dd, cp, cc = counters(account)
+        opened = account.command
+        if "debits_must_not_exceed_credits" in opened.flags:
+            assert dp + dd <= cc + (opened.amount or 0), "overdrawn"
+        if "credits_must_not_exceed_debits" in opened.flags:
+            assert cp + cc <= dd + (opened.amount or 0), "overdrawn"
+        was = self.shown[key][1] if key in self.shown else (0, "", 0, 0, 0, 0)
+        self.shown[key] = account, (key[0], uuid(key[1]), dp, dd, cp, cc)
+        ledger = opened.tenant, opened.ledger
+        of_held, of_moved = self.sums[ledger]
+        of_held += dp - cp - was[2] + was[4]
+        self.sums[ledger] = of_held, of_moved + dd - cc - was[3] + was[5]
 
     def end(self) -> None:
         """The journal alone, and a checkpoint with the rest of the journal, give the same state."""
@@ -151,7 +163,7 @@ class Pair:
         engine.set_head(*self.saved)
         later = [batch for batch in self.book.journal if batch.entry[0] > self.saved[0]]
         if later:
-            engine.replay(write_copy([row for batch in later for row in batch.rows]), [b.entry for b in later])
+            engine.replay(joined([batch.tuples for batch in later]), [batch.entry for batch in later])
         return engine
 
 

@@ -7,7 +7,7 @@ server, gives the same. The same list is proven in Rust.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -277,10 +277,10 @@ def test_the_same_transfer_twice_in_one_batch_moves_once() -> None:
 
 def test_nothing_of_another_tenant_exists() -> None:
     book, now = prepared(CASES["idempotency_conflict"], "")
-    theirs = replace(move(101), tenant=2)
+    theirs = move(101)._replace(tenant=2)
     seen, _body = seen_in(book, request([theirs]), now, 0)
     assert seen.refusal == "ledger_not_found", "neither their id nor our ledger is known to the other"
-    seen, _body = seen_in(book, request([replace(act(102, "reverse", 101), tenant=2)]), now, 0)
+    seen, _body = seen_in(book, request([act(102, "reverse", 101)._replace(tenant=2)]), now, 0)
     assert seen.refusal == "reversed_transfer_not_found"
 
 

@@ -94,8 +94,15 @@ async def run(
     """Run the rows one after the other. A signal ends it, but only after each row has cleaned up."""
     running = asyncio.current_task()
     assert running is not None
+    told = []
+
+    def stop() -> None:
+        # Once: who signals a process and its group tells it twice, and the second would cut the cleaning up short.
+        if not told:
+            told.append(running.cancel())
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     seconds_max = options.minutes * 60 if options.minutes else float("inf")
     for row in rows:
         cycles = options.cycles or row.cycles(options.size)

@@ -46,9 +46,13 @@ class Connection:
             return
         self.close()
         host, port = address_of(url)
-        making = asyncio.get_running_loop().create_connection(lambda: Wire(self._answered, self._lost), host, port)
-        made = await asyncio.wait_for(making, CONNECT_WAIT_S)
-        self._wire, self._url = made[1], url
+        # Not `wait_for` here and below: in Python 3.11 it returns a result that comes with a cancellation, and whoever
+        # was to be let go asks on for ever.
+        async with asyncio.timeout(CONNECT_WAIT_S):
+            _, self._wire = await asyncio.get_running_loop().create_connection(
+                lambda: Wire(self._answered, self._lost), host, port
+            )
+        self._url = url
 
     async def ask(self, request: bytes) -> bytes:
         """Send, and return the whole answer. Raises `ConnectionError` or `TimeoutError`: the outcome is unknown."""
@@ -57,7 +61,8 @@ class Connection:
         self._answer = asyncio.get_running_loop().create_future()
         try:
             self._wire.send(request)
-            return await asyncio.wait_for(self._answer, ANSWER_WAIT_S)
+            async with asyncio.timeout(ANSWER_WAIT_S):
+                return await self._answer
         except BaseException:
             self.close()
             raise
@@ -215,7 +220,8 @@ class Load:
                     await self._pace(0)
                     ask = None
                     with contextlib.suppress(TimeoutError):
-                        ask = await asyncio.wait_for(self._twins.get(), PAUSE_S)
+                        async with asyncio.timeout(PAUSE_S):
+                            ask = await self._twins.get()
                     if ask is not None:
                         await self._until_answered(connection, ask)
                     continue

@@ -25,7 +25,7 @@ run: build ## build what changed and serve on 127.0.0.1:8080 with an embedded Po
 .PHONY: test
 test: build ## run the tests, Rust and Python
 	cargo test --locked --package pyledger-core --package pyledger-faults
-	$(BIN)/python -m pytest -m "not speed" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not speed and not planted" $(PYTEST_ARGS)
 
 .PHONY: bench
 bench: build ## measure everything, with proof, in about five minutes (BENCH_ARGS=--full for the sizes that are kept)
@@ -38,6 +38,10 @@ load: build ## Locust against a server of its own; judged, priced, reported (LOA
 .PHONY: faults
 faults: build ## do every kind of harm, at the size that fits into fifteen minutes (FAULTS_ARGS="C1 --cycles 300")
 	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all)
+
+.PHONY: planted
+planted: build ## can the fault program fail? every bug on purpose, each against the row that must see it
+	$(BIN)/python -m pytest -m "planted or not planted" tests/faults/test_core_rows.py tests/faults/test_simulation.py tests/faults/test_planted.py
 
 .PHONY: gates
 gates: build ## did anything get slower? planted slow-downs, ratios of one run against their margins, Locust

@@ -30,8 +30,8 @@ def add_figures(figures: dict[str, float], case: Case, measured: Measured) -> No
         figures["authorization_offered_per_s"] = round(measured.offered_per_s, 1)
 
 
-def commit(root: Path) -> dict[str, Any]:
-    """Which version of the code this is; "unknown" outside of a checkout."""
+def commit(root: Path, *besides: str) -> dict[str, Any]:
+    """Which version of the code this is; "unknown" outside of a checkout. Changes of the files `besides` are none."""
 
     def git(*arguments: str) -> str:
         try:
@@ -44,7 +44,7 @@ def commit(root: Path) -> dict[str, Any]:
 
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
-        "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "changed": bool(git("status", "--porcelain", "--untracked-files=no", "--", *(f":!{path}" for path in besides))),
     }
 
 

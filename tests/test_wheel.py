@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.planted import core, protocol
+from tests.faults.planted.server import BUGS as OF_THE_SERVER
 from tests.support.clusters import Database
 from tests.support.process import ServerProcess, environment
 
@@ -80,6 +82,14 @@ def test_the_server_is_inside_the_package_and_nowhere_else(wheel: Path) -> None:
     assert {f"pyledger/{name}" for name in wanted} <= names
     assert {"pyledger/_rust.abi3.so", "pyledger/_rust.pyi", "pyledger/py.typed"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_no_planted_bug_is_inside(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        everything = {name: archive.read(name) for name in archive.namelist()}
+    names = [bug.name.encode() for bugs in (core.BUGS, protocol.BUGS, OF_THE_SERVER) for bug in bugs]
+    assert not [(where, name) for where, data in everything.items() for name in names if name in data]
+    assert not [where for where in everything if "planted" in where or where.startswith("tests")]
 
 
 def test_it_runs_where_nothing_else_of_ours_is(installed: Path) -> None:

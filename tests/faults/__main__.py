@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tests.faults import registry, results
+from tests.faults import page, registry, results
 from tests.faults.nouns import SHOWN_MAX, SIZES, Cycle, Result, Row, Run, Verdict
 from tests.faults.running import own_directory, run_row
 
@@ -49,7 +49,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="add the results to docs/reliability.jsonl")
     parser.add_argument("--json", action="store_true", help="the lines also to stdout, and nothing else there")
     parser.add_argument("--list", action="store_true", help="list the rows")
-    parser.add_argument("--table", action="store_true", help="make the table of docs/RELIABILITY.md from what is kept")
+    parser.add_argument("--table", action="store_true", help="make the tables of docs/RELIABILITY.md, of what is kept")
     return parser.parse_args(arguments)
 
 
@@ -117,7 +117,7 @@ async def run(
         lines.add(results.result_line(result))
         say(console, row, result)
         if options.keep and not results.keep(result):
-            console.print(f"  {row.id} is not kept: changed, planted, broken or not run", style="yellow")
+            console.print(f"  {row.id} is not kept: changed, planted or broken", style="yellow")
         found.append(result)
 
 
@@ -154,9 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     terminal = (sys.stderr if options.json else sys.stdout).isatty()
     console = Console(stderr=options.json, width=None if terminal else WIDTH)
     if options.table:
-        made = results.table(registry.rows().values(), results.kept())
-        results.PAGE.write_text(results.with_table(results.PAGE.read_text("utf-8"), made), "utf-8")
-        console.print(made, markup=False, highlight=False)
+        page.write()
         return 0
     if options.list or not options.rows:
         for row in registry.rows().values():

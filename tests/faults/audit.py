@@ -42,6 +42,7 @@ COUNTERS: Final = ("debits_pending", "debits_posted", "credits_pending", "credit
 
 async def audit(ground: Ground, log: Log) -> list[str]:
     """Everything that is wrong with the books as they are now."""
+    ground.look_after(ground.server)
     wrong = few(log.wrong)
     wrong += await acknowledged(ground, log.told)
     wrong += [f"check: {each.step}: {each.place}: {each.wrong}" for each in await findings(ground)]

@@ -22,6 +22,7 @@ import asyncpg
 from pyledger import identity
 from pyledger.embedded import processes
 from pyledger.embedded.cluster import Cluster
+from tests.faults.nouns import Violated
 from tests.faults.results import ROOT
 from tests.support.clusters import DEFAULT_VERSION, Clusters, Database
 from tests.support.process import ServerProcess
@@ -113,17 +114,24 @@ class Ground:
         one = server or self.server
 
         def ready() -> bool:
-            assert one.process is not None
-            assert one.process.poll() is None, f"the server has ended with {one.process.returncode}\n{self.said()}"
+            self.look_after(one)
             return one.answers(path)
 
         await self.until(ready, "the server is not ready")
+
+    def look_after(self, server: ServerProcess) -> None:
+        """Raise `Violated` if a server has ended that nobody has ended."""
+        assert server.process is not None
+        code = server.process.poll()
+        if code is not None:
+            raise Violated(f"the server has ended with {code}\n{self.said()}")
 
     async def until(self, condition: Any, what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Wait for something; it must come."""
         deadline = time.monotonic() + timeout_s
         while not await asyncio.to_thread(condition):
-            assert time.monotonic() < deadline, f"{what} after {timeout_s:.0f} s\n{self.said()}"
+            if time.monotonic() > deadline:
+                raise Violated(f"{what} after {timeout_s:.0f} s\n{self.said()}")
             await asyncio.sleep(LOOK_S)
 
     def said(self) -> str:

@@ -16,7 +16,8 @@ The frame does the rest: progress bar, a line of JSON a cycle, time limits, summ
 here: a cycle depends on the run's seed and its own number only, so `--seed S --first 17 --cycles 1` replays the
 18th cycle of seed S; a row that cannot run here says why and is counted as not run; and only `violations` are
 what must not happen, notes are what one wants to know besides. An exception that leaves `run` is the harness's
-own failure: the row has not passed. Whoever leaves early closes the generator, so clean up in `finally`.
+own failure, unless it is `Violated`; the row has not passed. Whoever leaves early closes the generator, so clean
+up in `finally`.
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class Cycle:
     """Anything else of interest, as JSON can hold it."""
     seconds: float | None = None
     """How long it took; None: since the cycle before it, which the frame measures."""
+
+
+class Violated(AssertionError):
+    """What must not happen and did, so that no further cycle can be run; `str()` says what."""
 
 
 def nothing_missing() -> str | None:

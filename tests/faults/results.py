@@ -1,7 +1,7 @@
 """Where results go: a file of lines for each run, and the kept ones that the published table is made of.
 
-Guarded here: no figure of the table is typed in. A kept result says its date, commit and seed; one from a
-checkout with uncommitted changes, or with a planted bug, is never kept as evidence.
+Guarded here: a kept result says its date, commit and seed; one from a checkout with uncommitted changes, of
+anything but what is kept, or with a planted bug, is never kept as evidence.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,14 +18,12 @@ from tests.faults.nouns import Cycle, Result, Row, Verdict
 ROOT: Final = Path(__file__).resolve().parents[2]
 OUT: Final = Path(__file__).with_name("out")
 KEPT: Final = ROOT / "docs" / "reliability.jsonl"
-PAGE: Final = ROOT / "docs" / "RELIABILITY.md"
-BEGIN: Final = "<!-- results -->"
-END: Final = "<!-- /results -->"
+BESIDES: Final = ("docs/reliability.jsonl", "docs/RELIABILITY.md")
 
 
 def about() -> dict[str, Any]:
     """When this is, and of which version of the code."""
-    return {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **commit(ROOT)}
+    return {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **commit(ROOT, *BESIDES)}
 
 
 def cycle_line(row: Row, seed: int, cycle: Cycle, seconds: float) -> dict[str, Any]:
@@ -49,8 +46,8 @@ def from_line(line: dict[str, Any]) -> Result:
 
 
 def keep(result: Result) -> bool:
-    """Add a result to the kept ones; false if it is no evidence."""
-    if result.changed or result.planted or result.verdict in (Verdict.NOT_RUN, Verdict.BROKEN):
+    """Add a result to the kept ones, also why a row could not be run; false if it is no evidence."""
+    if result.changed or result.planted or result.verdict is Verdict.BROKEN:
         return False
     with KEPT.open("a", encoding="utf-8") as file:
         file.write(json.dumps(result_line(result)) + "\n")
@@ -62,42 +59,3 @@ def kept() -> list[Result]:
     if not KEPT.exists():
         return []
     return [from_line(json.loads(line)) for line in KEPT.read_text("utf-8").splitlines()]
-
-
-def table(rows: Iterable[Row], results: list[Result]) -> str:
-    """The published table: each row with the sum of its kept results."""
-    lines = [
-        "| | what is done | cycles | done | violations | s a cycle | dates | commits | seeds |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- | --- |",
-    ]
-    for row in rows:
-        mine = [result for result in results if result.row == row.id]
-        if not mine:
-            lines.append(f"| {row.id} | {row.what} | none yet | | | | | | |")
-            continue
-        cycles = sum(result.cycles for result in mine)
-        cells = (
-            row.id,
-            row.what,
-            f"{cycles:,}",
-            f"{sum(result.done for result in mine):,} {row.unit}",
-            f"{sum(result.violations_count for result in mine):,}",
-            f"{sum(result.seconds for result in mine) / max(1, cycles):.1f}",
-            _span([result.date[:10] for result in mine]),
-            _span([result.commit[:9] for result in mine]),
-            ", ".join(str(seed) for seed in dict.fromkeys(result.seed for result in mine)),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _span(values: list[str]) -> str:
-    return values[0] if len(set(values)) == 1 else f"{values[0]} to {values[-1]}"
-
-
-def with_table(page: str, made: str) -> str:
-    """The page with this table in its place."""
-    before, found, rest = page.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    assert found and closed, f"the page has no {BEGIN} and {END}"
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 
 from tests.faults import results
-from tests.faults.nouns import Cycle, Result, Row, Run, Verdict
+from tests.faults.nouns import Cycle, Result, Row, Run, Verdict, Violated
 from tests.support.clusters import make_directory, remove_directory
 
 Tell = Callable[[Cycle, float], None]
@@ -48,6 +48,10 @@ async def _cycles(row: Row, asked: Run, result: Result, tell: Tell, until: float
                     cycle = await anext(cycles)
             except StopAsyncIteration:
                 break
+            except Violated as violated:
+                cycle = Cycle(asked.first + result.cycles, 0, [str(violated)])
+                _take(result, cycle, time.monotonic() - began, tell)
+                return
             except TimeoutError:
                 if not limit.expired():
                     raise

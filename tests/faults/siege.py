@@ -54,7 +54,7 @@ class Siege:
     async def begin(self, number: int, **settings: object) -> None:
         """A fresh database with one server, and clients that have opened their accounts."""
         if self.log is not None:
-            self.log.close()
+            self.close()
             await self.ground.open_books()
         await self.ground.start_server(**settings)
         self.log = Log(self.asked.directory / f"clients-{number}.jsonl")
@@ -63,6 +63,11 @@ class Siege:
             traffic, self.log, self.ground.keys, self._addresses, per_s=self._per_s, connections=self._connections
         )
         await self.load.open()
+
+    def close(self) -> None:
+        """No more clients."""
+        if self.log is not None:
+            self.log.close()
 
     async def cycle(self, number: int, harm: Harm, *, last: bool) -> Cycle:
         """One cycle; on the last one of a database the judge judges too."""
@@ -127,9 +132,10 @@ async def besiege(
 async def cycles(siege: Siege, harms: Sequence[Harm], **settings: object) -> AsyncGenerator[Cycle, None]:
     """The same on a ground that is there already; `settings` are the server's."""
     asked = siege.asked
-    for number in asked.numbers:
-        since = (number - asked.first) % CYCLES_A_DATABASE
-        if since == 0:
-            await siege.begin(number, **settings)
-        last = since == CYCLES_A_DATABASE - 1 or number == asked.numbers[-1]
-        yield await siege.cycle(number, harms[number % len(harms)], last=last)
+    with contextlib.closing(siege):
+        for number in asked.numbers:
+            since = (number - asked.first) % CYCLES_A_DATABASE
+            if since == 0:
+                await siege.begin(number, **settings)
+            last = since == CYCLES_A_DATABASE - 1 or number == asked.numbers[-1]
+            yield await siege.cycle(number, harms[number % len(harms)], last=last)

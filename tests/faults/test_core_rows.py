@@ -13,7 +13,8 @@ import pytest
 
 from pyledger import _rust
 from tests.faults import cargo
-from tests.faults.planted.core import BUGS, Bug
+from tests.faults.planted import Bug
+from tests.faults.planted.core import BUGS
 from tests.faults.rows.a4_same_in_all_builds import differences
 
 SEED: Final = "20261121"
@@ -42,7 +43,7 @@ def test_all_are_in_the_program_that_is_planted() -> None:
 @pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.row == "A2"], ids=lambda bug: bug.name)
 async def test_the_oracle_catches_it(bug: Bug) -> None:
     program = cargo.built("campaign", planted=True)
-    operations = str(bug.operations_max)
+    operations = str(bug.within)
     said = await cargo.said(program, "oracle", "--seed", SEED, "--operations", operations, "--planted", bug.name)
     assert said["wrong"], f"{bug.what}: not seen in {said['operations']} operations"
 
@@ -57,7 +58,7 @@ async def test_without_a_bug_there_is_no_difference() -> None:
 @pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.row == "A4"], ids=lambda bug: bug.name)
 async def test_two_builds_differ_by_it(bug: Bug) -> None:
     programs = [cargo.built(profile, planted=True) for profile in ("campaign", "dev")]
-    arguments = ["sameness", "--seed", SEED, "--rows", str(bug.operations_max), "--hash-seed"]
+    arguments = ["sameness", "--seed", SEED, "--rows", str(bug.within), "--hash-seed"]
     bugged = [await cargo.said(each, *arguments, str(at), "--planted", bug.name) for at, each in enumerate(programs)]
     assert differences(bugged), bug.what
     assert not differences([await cargo.said(each, *arguments, str(at)) for at, each in enumerate(programs)])

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import registry, results
+from tests.faults import page, registry, results
 from tests.faults.__main__ import EXIT_REFUSED, EXIT_UNFINISHED, main
-from tests.faults.nouns import Cycle, Result, Row, Run, Verdict
+from tests.faults.nouns import Cycle, Result, Row, Run, Verdict, Violated
 from tests.faults.running import run_row
 
 WAIT_S = 60.0
@@ -86,6 +86,15 @@ async def test_a_violation_a_hang_an_error_and_nothing_at_all_do_not_pass(tmp_pa
     assert (await result_of(row(nothing), tmp_path))[0].verdict is Verdict.BROKEN
 
 
+async def test_a_server_that_ended_by_itself_is_a_violation_and_no_breakdown(tmp_path: Path) -> None:
+    async def ends(asked: Run) -> AsyncIterator[Cycle]:
+        yield Cycle(0, 1)
+        raise Violated("the server has ended with 4")
+
+    found, _ = await result_of(row(ends), tmp_path)
+    assert (found.verdict, found.violations) == (Verdict.VIOLATED, ["cycle 1: the server has ended with 4"])
+
+
 async def test_what_the_machine_lacks_is_said_and_never_passes(tmp_path: Path) -> None:
     found, seen = await result_of(row(fine, needs=lambda: "no FUSE"), tmp_path)
     assert (found.verdict, found.reason, seen) == (Verdict.NOT_RUN, "no FUSE", [])
@@ -97,11 +106,18 @@ def test_only_evidence_is_kept_and_the_table_is_made_of_it(tmp_path: Path, monke
     wrong = Result("Z1", Verdict.VIOLATED, 6, cycles=1, done=1, seconds=1.0, violations_count=4, date="2026-01-03T")
     assert results.keep(whole)
     assert results.keep(wrong)
-    for changed in ({"changed": True}, {"planted": "a bug"}, {"verdict": Verdict.NOT_RUN}, {"verdict": Verdict.BROKEN}):
+    for changed in ({"changed": True}, {"planted": "a bug"}, {"verdict": Verdict.BROKEN}):
         assert not results.keep(Result(**{"row": "Z1", "verdict": Verdict.PASSED, "seed": 1, **changed}))  # type: ignore[arg-type]
-    table = results.table([row(fine)], results.kept()).splitlines()
+    assert results.keep(Result("Z2", Verdict.NOT_RUN, 1, reason="no FUSE"))
+    table = page.figures([row(fine, id="Z2"), row(fine)], results.kept()).splitlines()
+    assert table[-2].startswith("| Z2 | nothing | not run: no FUSE |")
     assert table[-1].startswith("| Z1 | nothing | 3 | 21 things | 4 | 1.3 | 2026-01-02 to 2026-01-03 |")
     assert table[-1].endswith("| 5, 6 |")
+
+
+def test_the_page_is_what_was_kept_and_what_the_code_says() -> None:
+    text = page.PAGE.read_text("utf-8")
+    assert text == page.with_tables(text), "python -m tests.faults --table writes it"
 
 
 def test_every_row_says_what_it_is() -> None:

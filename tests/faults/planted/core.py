@@ -5,29 +5,24 @@ Guarded here: they are exactly those that the source has; that each is caught is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One bug."""
-
-    name: str
-    what: str
-    row: str
-    operations_max: int
-    """Within so many operations, or rows, the row must have seen it."""
-
+from tests.faults.planted import Bug
 
 BUGS: Final = (
     Bug("chain_undo_leaves_an_id", "a declined chain is undone, and one id of it stays known", "A2", 10_000),
     Bug("checkpoint_keeps_a_hold", "a checkpoint does not say that a hold is gone", "A2", 50_000),
-    Bug("clock_in_replay", "replay dates a hold by the wall clock", "A4", 10_000),
+    Bug("clock_in_replay", "replay dates a hold by the wall clock", "A4", 10_000, "rows"),
     Bug("declined_id_forgotten", "a declined id is decided again", "A2", 10_000),
     Bug("expiry_off_by_one", "a hold can be posted at the nanosecond of its expiry", "A2", 100_000),
     Bug("fingerprint_ignores_a_field", "another code under the same id is taken for a retry", "A2", 50_000),
-    Bug("hash_order_in_the_journal", "the holds of a group are resolved in the order of their hashes", "A4", 100_000),
+    Bug(
+        "hash_order_in_the_journal",
+        "a group's holds are resolved in the order of their hashes",
+        "A4",
+        100_000,
+        "rows",
+    ),
     Bug("hold_expired_twice", "a hold's expiry is recorded twice", "A2", 10_000),
     Bug("limit_off_by_one", "a limit is compared with >= where > is meant", "A2", 10_000),
     Bug("part_keeps_its_rest", "a post in part does not release the rest", "A2", 10_000),

@@ -8,6 +8,7 @@ books. One in ten requests is a retry, one in twenty the id of another command.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -47,9 +48,10 @@ async def run(asked: Run) -> AsyncIterator[Cycle]:
     async with ground(asked.directory, planted=asked.planted) as place:
         siege = Siege(place, asked, per_s=PER_S, connections=CONNECTIONS)
         kinds = all_harms(siege)
-        for number in asked.numbers:
-            await siege.begin(number)
-            yield await cycle(siege, number, kinds)
+        with contextlib.closing(siege):
+            for number in asked.numbers:
+                await siege.begin(number)
+                yield await cycle(siege, number, kinds)
 
 
 async def cycle(siege: Siege, number: int, kinds: list[Harm]) -> Cycle:

@@ -19,6 +19,7 @@ from pyledger.embedded import (
     open_database,
     owner,
     processes,
+    service,
     sizing,
     wal,
 )
@@ -76,6 +77,19 @@ async def test_wal_is_made_ahead_and_bounded(settings: Settings) -> None:
         await connection.execute("CREATE TABLE filler AS SELECT repeat('x', 900) FROM generate_series(1, 300000)")
         await connection.execute("CHECKPOINT")
         assert await connection.fetchval("SELECT sum(size) FROM pg_ls_waldir()") <= (WAL_MIB + 64) * MIB
+
+
+async def test_a_restart_makes_ahead_only_what_it_must_find(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with EmbeddedPostgres(settings):
+        pass
+    wal_dir = place_of(settings).cluster_dir / "pg_wal"
+    for name in wal.wal_names(wal_dir)[3:]:
+        (wal_dir / name).unlink()
+    monkeypatch.setattr(service, "WAL_PREMAKE_AGAIN_MIB", 64)
+    async with EmbeddedPostgres(settings):
+        assert 64 // 16 <= len(wal.wal_names(wal_dir)) < WAL_MIB // 16
 
 
 @pytest.mark.parametrize(

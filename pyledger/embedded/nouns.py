@@ -33,7 +33,9 @@ LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 WAL_PREMAKE_FIRST_S: Final = 4.0
 """A first start spends at most so long on making WAL files: 1 GB on a common disk."""
 WAL_PREMAKE_AGAIN_S: Final = 1.0
-"""Each later start adds some, until all are there; a restart must be quick."""
+"""A later start spends at most so long, and only while it misses some of that first gigabyte."""
+WAL_PREMAKE_AGAIN_MIB: Final = 1_024
+"""WAL that a later start wants to find: PostgreSQL makes the rest as it gets there, and a restart must be quick."""
 
 OWNER_ROLE: Final = "pyledger"
 SERVER_ROLE: Final = "pyledger_server"

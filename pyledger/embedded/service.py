@@ -32,6 +32,7 @@ from pyledger.embedded.nouns import (
     RESTART_BACKOFF_FIRST_S,
     RESTART_BACKOFF_MAX_S,
     SERVER_ROLE,
+    WAL_PREMAKE_AGAIN_MIB,
     WAL_PREMAKE_AGAIN_S,
     WAL_PREMAKE_FIRST_S,
     EmbeddedError,
@@ -108,8 +109,10 @@ class EmbeddedPostgres:
         room_mib = self._wal_room_mib(cluster)
         cluster.configure(self._configuration(cluster, room_mib))
         if self._purpose == owner.SERVE:
-            premake_s = WAL_PREMAKE_FIRST_S if is_new else WAL_PREMAKE_AGAIN_S
-            await _premake(cluster, room_mib, premake_s)
+            if is_new:
+                await _premake(cluster, room_mib, WAL_PREMAKE_FIRST_S)
+            else:
+                await _premake(cluster, min(room_mib, WAL_PREMAKE_AGAIN_MIB), WAL_PREMAKE_AGAIN_S)
         await cluster.start()
         await self._prepare(cluster)
         self._watcher = asyncio.create_task(self._watch(cluster), name="watch embedded PostgreSQL")
@@ -170,11 +173,11 @@ class EmbeddedPostgres:
             self._lock.release()
 
 
-async def _premake(cluster: Cluster, room_mib: int, timeout_s: float) -> None:
+async def _premake(cluster: Cluster, wanted_mib: int, timeout_s: float) -> None:
     """Make WAL ahead in a thread, and be sure that it has ended even if we are told to stop meanwhile."""
     enough = threading.Event()
     making = asyncio.ensure_future(
-        asyncio.to_thread(wal.premake, cluster.wal_dir, room_mib, timeout_s, cluster.account, enough)
+        asyncio.to_thread(wal.premake, cluster.wal_dir, wanted_mib, timeout_s, cluster.account, enough)
     )
     try:
         await asyncio.shield(making)

@@ -40,12 +40,12 @@ def next_name(name: str) -> str:
     return f"{timeline}{log:08X}{file:08X}"
 
 
-def premake(wal_dir: Path, room_mib: int, timeout_s: float, account: Account | None, enough: threading.Event) -> int:
-    """Make files until there are `room_mib` of them, the time is up or it is `enough`; how many were made."""
+def premake(wal_dir: Path, wanted_mib: int, timeout_s: float, account: Account | None, enough: threading.Event) -> int:
+    """Make files until there are `wanted_mib` of them, the time is up or it is `enough`; how many were made."""
     names = wal_names(wal_dir)
     deadline = time.monotonic() + timeout_s
     made = 0
-    while names and len(names) < room_mib // WAL_FILE_MIB and time.monotonic() < deadline and not enough.is_set():
+    while names and len(names) < wanted_mib // WAL_FILE_MIB and time.monotonic() < deadline and not enough.is_set():
         names.append(next_name(names[-1]))
         _make(wal_dir / MAKING, account)
         (wal_dir / MAKING).rename(wal_dir / names[-1])

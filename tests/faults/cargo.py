@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = "pyledger-faults"
+EXTENSION: Final = "pyledger-py"
 BUILD_TIMEOUT_S: Final = 900.0
 SAID_CHARACTERS_MAX: Final = 600
 # rustup puts them there and not every shell knows.
@@ -32,15 +34,28 @@ def needs() -> str | None:
 def built(profile: str, *, planted: bool = False) -> Path:
     """The program, built with a profile of Cargo.toml (`dev`, `release` or `campaign`)."""
     target = ROOT / "target" / ("planted" if planted else "faults")
-    command = ["cargo", "build", "--quiet", "--locked", "--package", PACKAGE, "--profile", profile]
-    command += ["--target-dir", str(target), *(["--features", "planted"] if planted else [])]
-    # A debugger's backtrace is of no use in a line of JSON.
-    environment = os.environ | {"PATH": PATH}
+    build(PACKAGE, profile, target, *(["--features", "planted"] if planted else []))
+    return target / ("debug" if profile == "dev" else profile) / PACKAGE
+
+
+@functools.cache
+def extension() -> Path:
+    """The Python extension with the planted bugs. As in the one that is shipped, a panic ends the process."""
+    target = ROOT / "target" / "planted-extension"
+    build(EXTENSION, "campaign", target, "--features", "planted", "--config", 'profile.campaign.panic="abort"')
+    return target / "campaign" / "lib_rust.so"
+
+
+def build(package: str, profile: str, target: Path, *more: str) -> None:
+    """Build a package in a directory of its own."""
+    command = ["cargo", "build", "--quiet", "--locked", "--package", package, "--profile", profile]
+    command += ["--target-dir", str(target), *more]
+    # Python finds its own library, and a debugger's backtrace is of no use in a line of JSON.
+    environment = os.environ | {"PATH": PATH, "PYO3_BUILD_EXTENSION_MODULE": "1", "PYO3_PYTHON": sys.executable}
     made = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=BUILD_TIMEOUT_S
     )
     assert made.returncode == 0, f"{' '.join(command)}: {made.stderr[-SAID_CHARACTERS_MAX:]}"
-    return target / ("debug" if profile == "dev" else profile) / PACKAGE
 
 
 async def said(program: Path, *arguments: str) -> dict[str, Any]:

@@ -65,11 +65,11 @@ def _rows() -> str:
 
 def _planted() -> str:
     """Every planted bug, with the row that sees it and how soon."""
-    lines = ["| bug | what it is | seen by | within |", "| --- | --- | --- | --- |"]
-    lines += [
-        f"| `{bug.name}` | {bug.what[0].upper()}{bug.what[1:]} | {bug.row} | {bug.within:,} {bug.unit} |"
-        for bug in (*core.BUGS, *protocol.BUGS, *server.BUGS)
-    ]
+    lines = ["| bug | what it is | seen by, within |", "| --- | --- | --- |"]
+    for bug in (*core.BUGS, *protocol.BUGS, *server.BUGS):
+        too = f"; A1, {core.A1_CYCLES} cycles" if bug in core.BUGS and bug.name not in core.UNSEEN_BY_A1 else ""
+        seen = f"{bug.row}, {bug.within:,} {bug.unit}{too}"
+        lines.append(f"| `{bug.name}` | {bug.what[0].upper()}{bug.what[1:]} | {seen} |")
     return "\n".join(lines)
 
 

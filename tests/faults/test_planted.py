@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.faults import registry
+from tests.faults import cargo, registry
 from tests.faults.nouns import Run, Violated
 from tests.faults.planted import Bug, core, protocol, server
 from tests.faults.running import own_directory
@@ -58,6 +58,16 @@ async def test_a_planted_bug_is_seen(bug: Bug, directory: Path) -> None:
     seen = await first_violation(bug, bug.name, directory)
     assert seen, f"{bug.what}: not seen in {bug.within} cycles of {bug.row}"
     print(f"seen in cycle {seen[0]} of {bug.row}: {seen[1]}")
+
+
+@pytest.mark.planted
+@pytest.mark.skipif(cargo.needs() is not None, reason=str(cargo.needs()))
+@pytest.mark.parametrize(
+    "bug", [bug for bug in core.BUGS if bug.name not in core.UNSEEN_BY_A1], ids=lambda bug: bug.name
+)
+async def test_the_plain_model_sees_the_bugs_of_the_core(bug: Bug, directory: Path) -> None:
+    as_a1 = Bug(bug.name, bug.what, "A1", core.A1_CYCLES, "cycles")
+    assert await first_violation(as_a1, bug.name, directory), bug.what
 
 
 @pytest.mark.planted

@@ -211,9 +211,10 @@ class Chooser:
         )
 
     def _target(self, plan: Plan) -> Row | None:
-        """Mostly a row that the action fits, recent ones more than old ones; sometimes any row at all."""
+        """Mostly a row that the action fits, recent ones more than old ones; sometimes any row, or another tenant's."""
+        tenant = sum(TENANTS) - plan.tenant if plan.target % 20 == 7 else plan.tenant
         table = self.model.holds if plan.action != "reverse" and plan.target <= 40 else self.model.rows
-        rows = (row for row in reversed(table.values()) if row.command.tenant == plan.tenant)
+        rows = (row for row in reversed(table.values()) if row.command.tenant == tenant)
         if plan.target < 50 and plan.action == "reverse":
             rows = (row for row in rows if row.after and not row.command.flags & STAYING)
         elif plan.target < 50:

@@ -8,6 +8,8 @@ mod commands;
 mod engine;
 mod errors;
 mod gil;
+#[cfg(feature = "planted")]
+mod planted;
 mod reading;
 mod tables;
 
@@ -30,6 +32,9 @@ mod _rust {
     use super::engine::Engine;
     #[pymodule_export]
     use super::errors::{Corrupt, Malformed};
+    #[cfg(feature = "planted")]
+    #[pymodule_export]
+    use super::planted::plant;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

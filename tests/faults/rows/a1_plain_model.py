@@ -16,7 +16,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Final
 
+from pyledger._rust import Corrupt
+from tests.faults import cargo
 from tests.faults.nouns import Cycle, Row, Run
+from tests.faults.planted.extension import load
 from tests.model.test_engine import long_run
 
 OPERATIONS: Final = 50_000
@@ -30,7 +33,7 @@ def histories(seed: str, operations: int) -> tuple[int, list[str]]:
     while done < operations:
         try:
             pair = long_run(random.Random(f"{seed}/{number}"))
-        except AssertionError as error:
+        except (AssertionError, Corrupt) as error:
             return done, [f"history {seed}/{number}: {' '.join(str(error).split())[:SAID_CHARACTERS_MAX]}"]
         done += sum(len(sent) for sent in pair.choose.sent.values())
         number += 1
@@ -42,7 +45,10 @@ async def run(asked: Run) -> AsyncIterator[Cycle]:
     workers = os.cpu_count() or 1
     loop = asyncio.get_running_loop()
     # A panic of the engine ends its process, and that is what must be noticed.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    plant, bug = (load, (asked.planted,)) if asked.planted else (None, ())
+    if asked.planted:
+        await asyncio.to_thread(cargo.extension)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), plant, bug) as pool:
         for number in asked.numbers:
             seeds = [f"{asked.seed}/{number}/{worker}" for worker in range(workers)]
             share = OPERATIONS // workers

@@ -1,4 +1,4 @@
-"""The command line: `pyledger serve | check | key | demo | info | migrate`.
+"""The command line: `pyledger serve | check | rebuild | key | demo | info | migrate`.
 
 Guards: each error is one clear line on stderr; the exit code says what kind it was (0 done, 1 something is
 wrong with the books or the command failed, 2 refused before anything was done, 3 fenced, 4 halted); what
@@ -113,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[where, machine], help="prove the books, from the first row on")
     check.set_defaults(run=_check)
 
+    rebuild = commands.add_parser(
+        "rebuild", parents=[where, machine], help="drop the checkpoint; the next start replays the whole journal"
+    )
+    rebuild.set_defaults(run=_rebuild)
+
     info = commands.add_parser("info", parents=[where, machine], help="versions, settings, where the data is")
     info.set_defaults(run=_info)
 
@@ -198,6 +203,24 @@ async def _migrated(settings: Settings) -> str:
 
     async with open_database(settings) as database:
         return await upgrade(database.owner_dsn)
+
+
+def _rebuild(asked: argparse.Namespace) -> int:
+    settings = _settings(asked)
+    _run(_rebuilt(settings))
+    if asked.json:
+        _print_json({"shard": settings.shard})
+    else:
+        print(f"the checkpoint of shard {settings.shard} is dropped; the next start replays every row")
+    return EXIT_DONE
+
+
+async def _rebuilt(settings: Settings) -> None:
+    from pyledger.embedded import open_database
+    from pyledger.ledger.checkpoint import drop
+
+    async with open_database(settings) as database:
+        await drop(database.owner_dsn, settings.shard)
 
 
 def _demo(asked: argparse.Namespace) -> int:

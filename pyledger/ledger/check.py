@@ -1,26 +1,35 @@
 """Proves the books, from the first row on, without a word from the server that wrote them.
 
 Guarded here: what the ledger promises, twice over. PostgreSQL adds up the rows again; and a fresh engine
-replays them, checking every link of the chain, every Merkle root and every balance that a reply showed.
-All of it sees one snapshot, so a server may go on meanwhile.
+replays them, checking every link of the chain, every Merkle root and every balance that a reply showed. Each
+row is asked of each index, and the checkpoint is loaded as a start would load it. All of it sees one snapshot,
+so a server may go on meanwhile. Not proven, because nothing follows from them: a batch's epoch and when
+PostgreSQL stored it, a checkpoint's epoch and when it was taken, and the head's epoch, owner and beat.
 """
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
 from pyledger import sql
 from pyledger._rust import Corrupt, Engine
-from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
-from pyledger.ledger.nouns import CHECK_BATCHES_MAX, CHECK_SLICE_ROWS, FINDINGS_MAX, StartupRefused, first_line
-from pyledger.ledger.recovery import Batch
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect
+from pyledger.ledger.nouns import (
+    CHECK_BATCHES_MAX,
+    CHECK_SLICE_ROWS,
+    FINDINGS_MAX,
+    Halted,
+    Position,
+    StartupRefused,
+    first_line,
+)
+from pyledger.ledger.recovery import Batch, load_checkpoint
 
 _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
 _WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")
 _AS_OF_CHECKPOINT: Final = ("accounts", "balances", "holds")
-_PAGE_ACCOUNTS: Final = 65_536
 _SESSION: Final = {
     "work_mem": "128MB",
     # Tables that were never analyzed look small, and a loop over all holds for each of them takes minutes.
@@ -54,14 +63,18 @@ Report = Progress | Finding
 async def check(url: str, shard: int, new_engine: NewEngine) -> AsyncIterator[Report]:
     """Check one shard and yield what is found as it is found; no `Finding` means that the books are right.
 
-    Needs a role that may read everything. At most `FINDINGS_MAX` findings a step. Raises `StartupRefused`
-    if the database cannot be read, or has no such shard."""
+    Needs the role that owns the schema: nobody else may read partitions by themselves. At most `FINDINGS_MAX`
+    findings a step. Raises `StartupRefused` if the database cannot be read, or has no such shard."""
     try:
         connection = await connect(url, f"pyledger check {shard}", _SESSION)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                async for report in _check(connection, shard, new_engine):
-                    yield report
+                try:
+                    async for report in _check(connection, shard, new_engine):
+                        yield report
+                except (*UNREADABLE, asyncpg.InternalServerError) as error:
+                    # Nothing further can be asked in this snapshot.
+                    yield Finding("postgresql", f"shard {shard}", f"PostgreSQL cannot read it: {first_line(error)}")
         finally:
             connection.terminate()
     except CONNECTION_ERRORS as error:
@@ -82,20 +95,44 @@ async def _check(connection: asyncpg.Connection, shard: int, new_engine: NewEngi
     if extent["rows"] != extent["journal_rows"]:
         wrong = f"the batches have {extent['rows']} rows, the journal has {extent['journal_rows']}"
         yield Finding("rows", f"journal of shard {shard}", wrong)
-    replay = _Replay(connection, shard, new_engine(), extent)
+    async for report in _indexes(connection):
+        yield report
+    replay = _Replay(connection, shard, new_engine, extent)
     async for report in replay.run():
         yield report
+
+
+async def _indexes(connection: asyncpg.Connection) -> AsyncIterator[Report]:
+    """Every row, as it is found by reading the table from end to end, is also where each index says.
+
+    An index that lies would hide an old id, and its command would take effect again."""
+    indexes = await connection.fetch(_QUERIES["indexes"])
+    for done, index in enumerate(indexes):
+        yield Progress("indexes", done, len(indexes))
+        # Names and expressions are those of the catalog.
+        query = _QUERIES[f"unreached_{index['method']}"].format(**index)
+        await connection.execute(_QUERIES["seqscan"], "off")
+        for row in await connection.fetch(query, index["name"], FINDINGS_MAX):
+            yield Finding("indexes", row["place"], row["wrong"])
+        await connection.execute(_QUERIES["seqscan"], "on")
+    yield Progress("indexes", len(indexes), len(indexes))
 
 
 class _Replay:
     """The second opinion: an engine that starts from nothing and believes no row."""
 
-    def __init__(self, connection: asyncpg.Connection, shard: int, engine: Engine, extent: asyncpg.Record) -> None:
-        self._connection, self._shard, self._engine, self._extent = connection, shard, engine, extent
+    def __init__(
+        self, connection: asyncpg.Connection, shard: int, new_engine: NewEngine, extent: asyncpg.Record
+    ) -> None:
+        self._connection, self._shard, self._new_engine, self._extent = connection, shard, new_engine, extent
 
     async def run(self) -> AsyncIterator[Report]:
-        engine, rows, whole = self._engine, 0, True
-        seq = 0
+        kept: bytes | None = None
+        try:
+            kept = await self._checkpoint_digest()
+        except Halted as wrong:
+            yield Finding("checkpoint", f"checkpoint of shard {self._shard}", str(wrong))
+        engine, rows, whole, seq = self._new_engine(), 0, True, 0
         while batches := self._up_to_checkpoint(await self._next_slice(seq), seq):
             yield Progress("replay", rows, self._extent["rows"])
             async for finding in self._rows(batches):
@@ -110,9 +147,8 @@ class _Replay:
                     yield Finding("chain", f"batches {batches[0][0]} to {batches[-1][0]}", str(corrupt))
             seq = batches[-1][0]
             rows += sum(batch[1] for batch in batches)
-            if whole and seq == self._extent["checkpoint_seq"]:
-                async for finding in self._compare_checkpoint():
-                    yield finding
+            if whole and seq == self._extent["checkpoint_seq"] and kept not in (None, engine.digest()):
+                yield Finding("checkpoint", f"batch {seq}", "the checkpoint is not what its rows lead to")
         if whole and (engine.seq, engine.hash) != (self._extent["head_seq"], self._extent["head_hash"]):
             yield Finding("chain", f"batch {engine.seq}", "the chain does not end at the head")
         yield Progress("replay", rows, rows)
@@ -151,17 +187,8 @@ class _Replay:
         for row in await self._connection.fetch(_QUERIES["batch_rows"], self._shard, FINDINGS_MAX, *bounds):
             yield Finding("rows", row["place"], row["wrong"])
 
-    async def _compare_checkpoint(self) -> AsyncIterator[Finding]:
-        """The engine's balances against the checkpoint's, in order of creation."""
-        slot, found = 0, 0
-        while page := self._engine.balances(slot, _PAGE_ACCOUNTS):
-            kept: list[Any] = await self._connection.fetch(
-                _QUERIES["balances_by_slot"], self._shard, slot, slot + len(page)
-            )
-            stored = {row["slot"]: (row["tenant"], str(row["id"]), *map(int, row["counters"])) for row in kept}
-            for offset, account in enumerate(page):
-                if stored.get(slot + offset) != account and found < FINDINGS_MAX:
-                    found += 1
-                    place = f"tenant {account[0]}, account {account[1]}"
-                    yield Finding("checkpoint", place, "the checkpoint is not what its rows lead to")
-            slot += len(page)
+    async def _checkpoint_digest(self) -> bytes:
+        """What a start would load, as one number. Raises `Halted` where it would."""
+        engine, extent = self._new_engine(), self._extent
+        await load_checkpoint(self._connection, engine, self._shard, Position(extent["head_seq"], extent["head_hash"]))
+        return engine.digest()

@@ -154,6 +154,41 @@ WHERE (kept.id, kept.debit_account, kept.credit_account, kept.amount)
     IS DISTINCT FROM (pending.id, pending.debit_account, pending.credit_account, pending.amount)
 LIMIT $2
 
--- name: balances_by_slot
-SELECT slot, tenant, id, ARRAY[debits_pending, debits_posted, credits_pending, credits_posted] AS counters
-FROM pyledger.account WHERE shard = $1 AND slot >= $2 AND slot < $3
+-- name: indexes
+-- The indexes of tables that hold rows of shards. Names come quoted, expressions as PostgreSQL writes them.
+SELECT relation.oid::regclass::text AS "table", index.relname AS name, method.amname AS method,
+    coalesce(pg_get_expr(kept.indpred, kept.indrelid), 'true') AS predicate,
+    string_agg(format('row.%I', key.attname), ', ' ORDER BY key.attnum) AS keys,
+    string_agg(format('other.%1$I = row.%1$I', key.attname), ' AND ' ORDER BY key.attnum) AS same
+FROM pg_catalog.pg_index AS kept
+JOIN pg_catalog.pg_class AS index ON index.oid = kept.indexrelid AND index.relkind = 'i'
+JOIN pg_catalog.pg_class AS relation ON relation.oid = kept.indrelid
+JOIN pg_catalog.pg_am AS method ON method.oid = index.relam AND method.amname IN ('btree', 'brin')
+JOIN pg_catalog.pg_attribute AS shard ON shard.attrelid = relation.oid AND shard.attname = 'shard'
+JOIN pg_catalog.pg_attribute AS key ON key.attrelid = index.oid
+WHERE relation.relnamespace = 'pyledger'::regnamespace AND kept.indisvalid
+GROUP BY relation.oid, index.relname, method.amname, kept.indpred, kept.indrelid
+ORDER BY relation.oid::regclass::text, index.relname
+
+-- name: seqscan
+-- Off, an index that can be used is: a small table would be read as a whole, whatever its index says.
+SELECT set_config('enable_seqscan', $1, true)
+
+-- name: unreached_btree
+-- Rows as they stand in the table, for a sample is never taken from an index, that a look-up by their key misses.
+SELECT format('{table}, row %s', ROW({keys})) AS place, format('the index %s does not lead to it', $1::text) AS wrong
+FROM {table} AS row TABLESAMPLE SYSTEM (100)
+WHERE {predicate} AND row.ctid <> ALL (ARRAY(
+    SELECT other.ctid FROM {table} AS other WHERE {same} AND {predicate}
+))
+LIMIT $2
+
+-- name: unreached_brin
+-- The least and the largest of every 128 pages: what a summary that is too narrow leaves out first.
+SELECT format('{table}, row of %s ns', row.recorded_ns) AS place, format('the index %s does not lead to it', $1::text) AS wrong
+FROM (
+    SELECT unnest(ARRAY[min({keys}), max({keys})]) AS recorded_ns FROM {table} AS row TABLESAMPLE SYSTEM (100)
+    GROUP BY (row.ctid::text::point)[0]::bigint / 128
+) AS row
+WHERE ARRAY(SELECT other.ctid FROM {table} AS other WHERE {same}) = '{{}}'
+LIMIT $2

@@ -21,6 +21,7 @@ from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
+    StartupRefused,
     Stats,
     Unavailable,
     first_line,
@@ -59,6 +60,20 @@ async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_coun
     finally:
         with contextlib.suppress(*CONNECTION_ERRORS):
             await connection.close(timeout=IDLE_IN_TRANSACTION_MS / 1000)
+
+
+async def drop(url: str, shard: int) -> None:
+    """Drop the checkpoint, so that the next start replays every row of the journal. Raises `StartupRefused`."""
+    try:
+        connection = await connect(url, f"pyledger rebuild {shard}")
+        try:
+            found = await connection.fetch(_QUERIES["drop"], shard)
+        finally:
+            connection.terminate()
+    except CONNECTION_ERRORS as error:
+        raise StartupRefused(f"cannot drop the checkpoint: {first_line(error)}") from error
+    if not found:
+        raise StartupRefused(f"the database has no shard {shard}")
 
 
 def _encode(taken: Checkpoint) -> list[tuple[str, bytes]]:

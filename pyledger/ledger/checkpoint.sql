@@ -9,14 +9,14 @@ TRUNCATE pyledger.ledger_staged, pyledger.account_staged, pyledger.hold_staged
 -- name: merge_ledgers
 INSERT INTO pyledger.ledger AS kept
 SELECT * FROM pyledger.ledger_staged WHERE shard = $1
-ON CONFLICT ON CONSTRAINT ledger_number_unique DO UPDATE SET imported_ns = excluded.imported_ns
+ON CONFLICT ON CONSTRAINT ledger_number_unique DO UPDATE SET imported_ns = excluded.imported_ns, seal = excluded.seal
 
 -- name: merge_accounts
 -- What a transfer can change of an account: its counters, and the flag that closes it.
 INSERT INTO pyledger.account AS kept
 SELECT * FROM pyledger.account_staged WHERE shard = $1 ORDER BY slot
 ON CONFLICT ON CONSTRAINT account_slot_unique DO UPDATE SET
-    flags = excluded.flags,
+    flags = excluded.flags, seal = excluded.seal,
     debits_pending = excluded.debits_pending, debits_posted = excluded.debits_posted,
     credits_pending = excluded.credits_pending, credits_posted = excluded.credits_posted
 WHERE kept.id = excluded.id AND kept.tenant = excluded.tenant
@@ -42,3 +42,16 @@ UPDATE pyledger.checkpoint SET seq = $3, hash = $4, last_ns = $5, ledgers = $6, 
     taken_at = clock_timestamp()
 WHERE shard = $1 AND epoch = $2 AND seq <= $3
 RETURNING seq
+
+-- name: drop
+-- Nothing but the journal is left to start from. Its epoch is one that nobody has: a server that still runs stores
+-- no further checkpoint, which would lack what was dropped; the next start gives it its own.
+WITH ledgers AS (DELETE FROM pyledger.ledger WHERE shard = $1), accounts AS (
+    DELETE FROM pyledger.account WHERE shard = $1
+), holds AS (
+    DELETE FROM pyledger.hold WHERE shard = $1
+)
+UPDATE pyledger.checkpoint SET epoch = 0, seq = 0, hash = decode(repeat('00', 32), 'hex'), last_ns = 0,
+    ledgers = 0, accounts = 0, holds = 0, taken_at = clock_timestamp()
+WHERE shard = $1
+RETURNING shard

@@ -31,6 +31,9 @@ CONNECTION_ERRORS: Final = (
 )
 """What a statement can raise when the database, the wire or the session fails. All of it is handled."""
 
+UNREADABLE: Final = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+"""What PostgreSQL says of pages that make no sense: another attempt would read the same."""
+
 _SESSION: Final = {
     "TimeZone": "UTC",
     "client_min_messages": "warning",

@@ -21,7 +21,7 @@ from pyledger.ledger import migrate, rules
 from pyledger.ledger.checkpoint import Checkpointer
 from pyledger.ledger.clock import Clock
 from pyledger.ledger.commit import Committer
-from pyledger.ledger.connections import CONNECTION_ERRORS, Pool, connect
+from pyledger.ledger.connections import CONNECTION_ERRORS, UNREADABLE, Pool, connect
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
     CLOCK_LOOK_S,
@@ -213,6 +213,8 @@ class Ledger:
                     return await recover(connection, self._new_engine, self._settings.shard, head.position, self.stats)
                 finally:
                     connection.terminate()
+            except UNREADABLE as error:
+                raise Halted(f"PostgreSQL cannot read the record, run `pyledger check`: {first_line(error)}") from error
             except CONNECTION_ERRORS as error:
                 log.warning("recovery begins again: %s", first_line(error))
 

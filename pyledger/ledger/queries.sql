@@ -115,20 +115,25 @@ JOIN pyledger.journal AS j ON j.id = asked.id
 WHERE j.shard = $1
 
 -- name: checkpoint_head
-SELECT epoch, seq, hash, last_ns, ledgers, accounts, holds FROM pyledger.checkpoint WHERE shard = $1
+-- With whether there is a batch that it is of: its time is what no replay would find wrong.
+SELECT epoch, seq, hash, last_ns, ledgers, accounts, holds, seq = 0 AND last_ns = 0 OR EXISTS (
+    SELECT FROM pyledger.batch
+    WHERE batch.shard = $1 AND batch.seq = kept.seq AND batch.hash = kept.hash AND batch.last_ns = kept.last_ns
+) AS known
+FROM pyledger.checkpoint AS kept WHERE shard = $1
 
 -- name: copy_ledgers
-SELECT shard, tenant, number, asset, exponent, created_ns, imported_ns
+SELECT shard, tenant, number, asset, exponent, created_ns, imported_ns, seal
 FROM pyledger.ledger WHERE shard = $1 ORDER BY tenant, number
 
 -- name: copy_accounts
 SELECT shard, slot, tenant, id, ledger, code, flags, allowance, debits_pending, debits_posted,
-    credits_pending, credits_posted, created_ns, effective_ns
+    credits_pending, credits_posted, created_ns, effective_ns, seal
 FROM pyledger.account WHERE shard = $1 ORDER BY slot
 
 -- name: copy_holds
 SELECT shard, tenant, id, debit_account, credit_account, amount, ledger, code, flags, recorded_ns,
-    expires_ns, group_id
+    expires_ns, group_id, seal
 FROM pyledger.hold WHERE shard = $1 ORDER BY recorded_ns
 
 -- name: batches_after

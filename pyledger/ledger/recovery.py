@@ -36,6 +36,12 @@ Batch = tuple[int, int, int, int, bytes, bytes]
 """seq, rows, first_ns, last_ns, root, hash."""
 
 
+_CHECKPOINT_WRONG: Final = (
+    "the checkpoint is corrupt: %s; `pyledger check` proves the journal, `pyledger rebuild` drops the checkpoint"
+)
+"""With the way out: the journal has everything."""
+
+
 class _Scattered(Exception):
     """Too many rows lie too far from their place."""
 
@@ -64,24 +70,28 @@ async def _recover(
             stats.checkpoint_seq = engine.seq
             await _replay(connection, engine, shard, stats, journal)
     except Corrupt as corrupt:
-        raise Halted(f"the record is corrupt, run `pyledger check`: {corrupt}") from corrupt
+        raise Halted(f"the journal is corrupt, run `pyledger check`: {corrupt}") from corrupt
     return engine
 
 
 async def load_checkpoint(connection: asyncpg.Connection, engine: Engine, shard: int, head: Position) -> None:
-    """Load the tables of the last checkpoint and set the engine's head to it."""
+    """Load the tables of the last checkpoint and set the engine's head to it. Raises `Halted`: each row has a seal,
+    and all of them together must add up."""
     found = await connection.fetchrow(QUERIES["checkpoint_head"], shard)
     if found is None:
         raise Halted("the checkpoint row is gone: history was lost")
     if found["seq"] > head.seq:
         raise Halted(f"history was lost: the checkpoint is at batch {found['seq']}, the head at {head.seq}")
-    for what, query in _TABLES:
-        rows = await _load(connection, engine, shard, what, query, found[f"{what}s"])
-        if rows != found[f"{what}s"]:
-            raise Halted(
-                f"the checkpoint is corrupt, run `pyledger check`: {rows} rows in {what}, not {found[f'{what}s']}"
-            )
-    engine.set_head(found["seq"], found["hash"], found["last_ns"])
+    if not found["known"]:
+        raise Halted(_CHECKPOINT_WRONG % f"there is no batch {found['seq']} with its hash and time")
+    try:
+        for what, query in _TABLES:
+            rows = await _load(connection, engine, shard, what, query, found[f"{what}s"])
+            if rows != found[f"{what}s"]:
+                raise Halted(_CHECKPOINT_WRONG % f"{rows} rows in {what}, not {found[f'{what}s']}")
+        engine.set_head(found["seq"], found["hash"], found["last_ns"])
+    except Corrupt as corrupt:
+        raise Halted(_CHECKPOINT_WRONG % corrupt) from corrupt
     log.info("loaded the checkpoint at batch %d: %d accounts, %d holds", engine.seq, engine.accounts, engine.holds)
 
 

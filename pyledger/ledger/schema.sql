@@ -79,6 +79,7 @@ CREATE TABLE pyledger.checkpoint (
     CONSTRAINT checkpoint_hash_32_bytes CHECK (octet_length(hash) = 32)
 );
 
+-- Of the three tables of a checkpoint: a row's seal is a sum over the rest of it, see rust_ext/core/src/tables.rs.
 CREATE TABLE pyledger.ledger (
     shard smallint NOT NULL,
     tenant integer NOT NULL,
@@ -87,6 +88,7 @@ CREATE TABLE pyledger.ledger (
     exponent integer NOT NULL,
     created_ns bigint NOT NULL,
     imported_ns bigint NOT NULL,
+    seal bigint NOT NULL,
     CONSTRAINT ledger_number_unique PRIMARY KEY (shard, tenant, number)
 );
 
@@ -106,6 +108,7 @@ CREATE TABLE pyledger.account (
     credits_posted numeric(39, 0) NOT NULL,
     created_ns bigint NOT NULL,
     effective_ns bigint,
+    seal bigint NOT NULL,
     CONSTRAINT account_slot_unique PRIMARY KEY (shard, slot)
 ) WITH (fillfactor = 70);
 
@@ -122,6 +125,7 @@ CREATE TABLE pyledger.hold (
     recorded_ns bigint NOT NULL,
     expires_ns bigint NOT NULL,
     group_id uuid,
+    seal bigint NOT NULL,
     CONSTRAINT hold_id_unique PRIMARY KEY (shard, tenant, id)
 );
 

@@ -93,6 +93,12 @@ class Ground:
 
     async def start_server(self, *, ready: bool = True, url: str = "", **settings: object) -> ServerProcess:
         """One more server on the database; `url` where something stands between it and PostgreSQL."""
+        server = self.launch_server(url=url, **settings)
+        await self.serving(server, "/readyz" if ready else "/healthz")
+        return server
+
+    def launch_server(self, *, url: str = "", **settings: object) -> ServerProcess:
+        """The same, without waiting for anything."""
         assert self.database is not None
         given = {**QUICK, **self.settings, **settings, "database_url": url or self.database.server_dsn}
         log_file = self.directory / f"server-{next(self._numbers)}.log"
@@ -101,7 +107,6 @@ class Ground:
             server.launcher, server.directory = ("-m", "tests.faults.planted", self.planted), str(ROOT)
         self.servers.append(server)
         server.launch()
-        await self.serving(server, "/readyz" if ready else "/healthz")
         return server
 
     async def start_again(self, server: ServerProcess) -> None:

@@ -85,7 +85,7 @@ async def some_books(database: Database) -> None:
 @both
 async def test_right_books_have_no_findings(database: Database) -> None:
     await some_books(database)
-    reports = [report async for report in check(database.reader_dsn, 0, new_engine)]
+    reports = [report async for report in check(database.owner_dsn, 0, new_engine)]
     assert all(isinstance(report, Progress) for report in reports), reports
     for step in ("books", "replay"):
         last = [report for report in reports if isinstance(report, Progress) and report.step == step][-1]

@@ -123,7 +123,7 @@ async def run_as_admin(database: TestDatabase, statement: str, *arguments: objec
 
 async def findings(database: TestDatabase) -> list[Finding]:
     """What `check` finds."""
-    reports = [report async for report in check(database.reader_dsn, 0, new_engine)]
+    reports = [report async for report in check(database.owner_dsn, 0, new_engine)]
     return [report for report in reports if isinstance(report, Finding)]
 
 

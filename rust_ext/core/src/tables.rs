@@ -3,23 +3,43 @@
 //! Columns, in order; an instant of 0 is none, or never:
 //!
 //! ```text
-//! ledger:  shard int2, tenant int4, number int4, asset text, exponent int4, created_ns int8, imported_ns int8
+//! ledger:  shard int2, tenant int4, number int4, asset text, exponent int4, created_ns int8, imported_ns int8,
+//!          seal int8
 //! account: shard int2, slot int8, tenant int4, id uuid, ledger int4, code int4, flags int4, allowance numeric,
 //!          debits_pending numeric, debits_posted numeric, credits_pending numeric, credits_posted numeric,
-//!          created_ns int8, effective_ns int8
+//!          created_ns int8, effective_ns int8, seal int8
 //! hold:    shard int2, tenant int4, id uuid, debit_account uuid, credit_account uuid, amount numeric,
-//!          ledger int4, code int4, flags int4, recorded_ns int8, expires_ns int8, group_id uuid or NULL
+//!          ledger int4, code int4, flags int4, recorded_ns int8, expires_ns int8, group_id uuid or NULL,
+//!          seal int8
 //! ```
+//!
+//! The seal is a sum over the rest of its row. These tables are outside the hash chain, and what a flipped bit
+//! makes of a flag or an allowance adds up as well as before: without it a start would serve that.
 
 use crate::copy::{
     HEADER, Stream, TRAILER, Tuple, put_bytes, put_int2, put_int4, put_int8, put_null, put_numeric, put_uuid,
 };
 use crate::nouns::{ASSET_BYTES_MAX, Counters};
 use crate::state::{Account, Corrupt, Hold, Ledger};
+use crate::uuid;
 
-const LEDGER_COLUMNS: u16 = 7;
-const ACCOUNT_COLUMNS: u16 = 14;
-const HOLD_COLUMNS: u16 = 12;
+const LEDGER_COLUMNS: u16 = 8;
+const ACCOUNT_COLUMNS: u16 = 15;
+const HOLD_COLUMNS: u16 = 13;
+/// The seal as it stands at the end of a tuple: its length and its eight bytes.
+const SEAL_BYTES: usize = 12;
+
+/// A sum over a tuple up to its seal, below 2^63. Each step loses nothing of the step before it, so bits that
+/// were flipped within eight bytes always show but for the last shift, and others by all chance but 2^-63.
+fn seal(tuple: &[u8]) -> u64 {
+    let mut sum = tuple.len() as u64;
+    for chunk in tuple.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = (sum ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+    sum >> 1
+}
 
 /// Rows of one table as a whole COPY stream.
 fn stream<T>(
@@ -30,9 +50,12 @@ fn stream<T>(
 ) -> Vec<u8> {
     let mut out = HEADER.to_vec();
     for row in rows {
+        let start = out.len();
         out.extend_from_slice(&columns.to_be_bytes());
         put_int2(i16::try_from(shard).expect("a shard is an int2"), &mut out);
         encode(row, &mut out);
+        let seal = seal(&out[start..]);
+        put_int8(seal, &mut out);
     }
     out.extend_from_slice(&TRAILER);
     out
@@ -92,6 +115,7 @@ fn each<T>(
     columns: u16,
     copy: &[u8],
     mut read: impl FnMut(&mut Tuple<'_, '_>) -> Result<T, Corrupt>,
+    name: impl Fn(&T) -> String,
     mut take: impl FnMut(T) -> Result<(), Corrupt>,
 ) -> Result<usize, Corrupt> {
     let mut stream = Stream::new(copy, columns)?;
@@ -101,11 +125,15 @@ fn each<T>(
         if found != shard {
             return Err(Corrupt(format!("a row belongs to shard {found}")));
         }
-        read(tuple)
+        Ok((read(tuple)?, tuple.int8()?))
     };
     loop {
         let row = stream.next(&mut next).map_err(|corrupt| numbered(rows, &corrupt))?;
-        let Some((row, _)) = row else { return Ok(rows) };
+        let Some(((row, sealed), tuple)) = row else { return Ok(rows) };
+        // A fuzzer would never get past it.
+        if !cfg!(fuzzing) && sealed != seal(&tuple[..tuple.len() - SEAL_BYTES]) {
+            return Err(Corrupt(format!("{}: it is not what was stored, by its seal", name(&row))));
+        }
         take(row).map_err(|corrupt| numbered(rows, &corrupt))?;
         rows += 1;
     }
@@ -134,7 +162,8 @@ pub fn decode_ledgers(
             imported_ns: tuple.int8()?,
         })
     };
-    each(shard, LEDGER_COLUMNS, copy, read, take)
+    let name = |ledger: &Ledger| format!("ledger {} of tenant {}", ledger.number, ledger.tenant);
+    each(shard, LEDGER_COLUMNS, copy, read, name, take)
 }
 
 /// Reads the table `account`; hands over each with its slot.
@@ -157,7 +186,8 @@ pub fn decode_accounts(
         let (created_ns, effective_ns) = (tuple.int8()?, tuple.int8()?);
         Ok((slot, Account { id, counters, allowance, created_ns, effective_ns, tenant, ledger, code, flags }))
     };
-    each(shard, ACCOUNT_COLUMNS, copy, read, take)
+    let name = |(_, account): &(u32, Account)| format!("account {}", uuid::string(account.id));
+    each(shard, ACCOUNT_COLUMNS, copy, read, name, take)
 }
 
 /// Reads the table `hold`.
@@ -173,5 +203,35 @@ pub fn decode_holds(
         let (recorded_ns, expires_ns, group_id) = (tuple.int8()?, tuple.int8()?, tuple.uuid_or_null()?);
         Ok(Hold { id, debit, credit, amount, group_id, recorded_ns, expires_ns, tenant, ledger, code, flags })
     };
-    each(shard, HOLD_COLUMNS, copy, read, take)
+    let name = |hold: &Hold| format!("hold {}", uuid::string(hold.id));
+    each(shard, HOLD_COLUMNS, copy, read, name, take)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flipped_bit_is_taken() {
+        let hold = Hold {
+            id: 1,
+            debit: 2,
+            credit: 3,
+            amount: 10_001,
+            group_id: 4,
+            recorded_ns: 5,
+            expires_ns: 6,
+            tenant: 7,
+            ledger: 8,
+            code: 9,
+            flags: 2,
+        };
+        let copy = encode_holds(0, &[hold, Hold { id: 5, ..hold }]);
+        assert_eq!(decode_holds(0, &copy, |_| Ok(())), Ok(2));
+        for bit in 0..8 * copy.len() {
+            let mut flipped = copy.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_holds(0, &flipped, |_| Ok(())).is_err(), "bit {bit}");
+        }
+    }
 }

@@ -36,6 +36,7 @@ FLAGS: Final = (
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Ccodegen-units=1",
+    "--cfg=fuzzing",
 )
 
 

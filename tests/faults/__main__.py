@@ -117,7 +117,7 @@ async def run(
         lines.add(results.result_line(result))
         say(console, row, result)
         if options.keep and not results.keep(result):
-            console.print(f"  {row.id} is not kept: changed, planted or broken", style="yellow")
+            console.print(f"  {row.id} is not kept: changed (or not built since), planted or broken", style="yellow")
         found.append(result)
 
 

@@ -1,13 +1,15 @@
 """Where results go: a file of lines for each run, and the kept ones that the published table is made of.
 
 Guarded here: a kept result says its date, commit and seed; one from a checkout with uncommitted changes, of
-anything but what is kept, or with a planted bug, is never kept as evidence.
+anything but what is kept, with an extension that is older than its source, or with a planted bug, is never kept
+as evidence.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +20,23 @@ from tests.faults.nouns import Cycle, Result, Row, Verdict
 ROOT: Final = Path(__file__).resolve().parents[2]
 OUT: Final = Path(__file__).with_name("out")
 KEPT: Final = ROOT / "docs" / "reliability.jsonl"
+BUILT_OF: Final = ("rust_ext/core/src", "rust_ext/py/src", "Cargo.toml", "Cargo.lock")
 BESIDES: Final = ("docs/reliability.jsonl", "docs/RELIABILITY.md")
 
 
 def about() -> dict[str, Any]:
     """When this is, and of which version of the code."""
-    return {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **commit(ROOT, *BESIDES)}
+    found = {"date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **commit(ROOT, *BESIDES)}
+    return found | {"changed": found["changed"] or not is_built()}
+
+
+def is_built(extension: Path | None = None) -> bool:
+    """Whether the extension is younger than the last commit of what it is built of: an older one is of another
+    version, whatever the checkout is at."""
+    command = ["git", "log", "-1", "--format=%ct", "--", *BUILT_OF]
+    changed_s = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    found = extension or next((ROOT / "pyledger").glob("_rust*.so"), None)
+    return found is not None and bool(changed_s) and found.stat().st_mtime >= int(changed_s)
 
 
 def cycle_line(row: Row, seed: int, cycle: Cycle, seconds: float) -> dict[str, Any]:

@@ -115,6 +115,14 @@ def test_only_evidence_is_kept_and_the_table_is_made_of_it(tmp_path: Path, monke
     assert table[-1].endswith("| 5, 6 |")
 
 
+def test_an_extension_that_is_older_than_its_source_is_no_evidence(tmp_path: Path) -> None:
+    extension = tmp_path / "_rust.so"
+    extension.touch()
+    assert results.is_built(extension)
+    os.utime(extension, (1, 1))
+    assert not results.is_built(extension)
+
+
 def test_the_page_is_what_was_kept_and_what_the_code_says() -> None:
     text = page.PAGE.read_text("utf-8")
     assert text == page.with_tables(text), "python -m tests.faults --table writes it"

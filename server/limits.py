@@ -29,10 +29,11 @@ BATCH_ROWS_MAX: Final = LIMITS["batch_rows_max"]
 JSON_DEPTH_MAX: Final = 3 + LIMITS["metadata_depth_max"]
 """Levels that the decoder takes: the body, its list, a command, and metadata at its deepest."""
 
-BODIES_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Memory of all batch bodies being read or decoded at once: sixteen of the largest by default, one half for
-those read whole, one for those read by pieces. Single bodies are not counted, they are bounded by
-`connections_max` times `single_body_bytes_max`."""
+BODY_BYTES_A_ROW: Final = 1024
+"""Room for batch bodies being read or decoded, for each row that may wait to be posted: 64 MiB with the default
+queue, one half for those read whole, one for those read by pieces. A transfer in JSON has a quarter of it without
+metadata, so the queue is full first; more bodies would only be read to be refused. Single bodies are not counted,
+they are bounded by `connections_max` times `single_body_bytes_max`."""
 
 DISCARD_BYTES_MAX: Final = 64 * 1024 * 1024
 """A body that is too large is read and thrown away up to here, so that its sender, who only listens once
@@ -133,6 +134,7 @@ class Bodies:
         *,
         single_bytes_max: int,
         batch_bytes_max: int,
+        room_bytes: int,
         timeout_s: float,
         batch_rows_max: int = BATCH_ROWS_MAX,
         json_depth_max: int = JSON_DEPTH_MAX,
@@ -141,8 +143,8 @@ class Bodies:
         self._batch_bytes_max = batch_bytes_max
         self._batch_rows_max = batch_rows_max
         self._json_depth_max = json_depth_max
-        self._promised = Room(max(BODIES_BYTES_MAX // 2, batch_bytes_max))
-        self._arrived = Room(max(BODIES_BYTES_MAX // 2, batch_bytes_max))
+        self._promised = Room(max(room_bytes // 2, batch_bytes_max))
+        self._arrived = Room(max(room_bytes // 2, batch_bytes_max))
         self.clock = BodyClock(timeout_s)
 
     @property

@@ -29,7 +29,8 @@ from pyledger.server import openapi
 from pyledger.server.access import DEV_TENANT_NAME, DevAccess, KeyAccess, dev_principal
 from pyledger.server.answers import Answers
 from pyledger.server.host import CannotServe, Host, bind, check_certificate, raise_file_limit
-from pyledger.server.limits import Bodies
+from pyledger.server.limits import BODY_BYTES_A_ROW, Bodies
+from pyledger.server.memory import keep_one_arena
 from pyledger.server.metrics import Metrics
 from pyledger.server.router import Application
 from pyledger.server.service import STOPPING, Service
@@ -64,6 +65,7 @@ def main() -> int:
 def serve(settings: Settings) -> int:
     """Serve until told to stop; the exit code."""
     _log_to_stderr(settings.log_level)
+    keep_one_arena()
     try:
         settings.refuse_insecure()
         check_certificate(settings)
@@ -101,6 +103,7 @@ class Process:
         self.bodies = Bodies(
             single_bytes_max=settings.single_body_bytes_max,
             batch_bytes_max=settings.body_bytes_max,
+            room_bytes=settings.queue_rows_max * BODY_BYTES_A_ROW,
             timeout_s=settings.body_timeout_ms / 1_000,
             batch_rows_max=settings.batch_rows_max,
             json_depth_max=settings.json_depth_max,

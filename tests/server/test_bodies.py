@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyledger._rust import Commands, Malformed, decode_transfers_binary
-from pyledger.server import limits, replies
+from pyledger.server import replies
 from pyledger.server.host import Host, bind
 from pyledger.server.limits import Bodies
 from pyledger.server.problems import PROBLEMS, ClientGone, Refused
@@ -35,7 +35,10 @@ class Counter:
     """An application that reads batches, answers how many commands they have, and notes what was held."""
 
     def __init__(self) -> None:
-        self.bodies = Bodies(single_bytes_max=len(BODY), batch_bytes_max=len(BODY), timeout_s=TIMEOUT_S)
+        room_bytes = 2 * BODIES_MAX * len(BODY)
+        self.bodies = Bodies(
+            single_bytes_max=len(BODY), batch_bytes_max=len(BODY), room_bytes=room_bytes, timeout_s=TIMEOUT_S
+        )
         self.held: list[int] = []
         self.port = 0
 
@@ -88,9 +91,8 @@ def chunk(data: bytes) -> bytes:
 
 
 @pytest.fixture
-async def counter(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counter]:
+async def counter() -> AsyncIterator[Counter]:
     """An application with little room, served."""
-    monkeypatch.setattr(limits, "BODIES_BYTES_MAX", 2 * BODIES_MAX * len(BODY))
     async with served() as made:
         yield made
         await made.until_held(0)

@@ -42,7 +42,7 @@ class Wire:
 def service() -> Service:
     made = Service(
         authenticator=DevAccess(),
-        bodies=Bodies(single_bytes_max=1_000, batch_bytes_max=1_000, timeout_s=1.0),
+        bodies=Bodies(single_bytes_max=1_000, batch_bytes_max=1_000, room_bytes=2_000, timeout_s=1.0),
         answers=Answers(0.2),
         metrics=Metrics("0"),
         page_rows_max=10,

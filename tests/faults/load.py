@@ -103,6 +103,8 @@ class Log:
         """What is wrong whatever the journal says."""
         self.unknown_ns: list[int] = []
         """When each was sent whose outcome was not told."""
+        self.took_ns: list[int] | None = None
+        """How long each answer took, for who puts a list here and empties it."""
 
     def add(self, ask: Ask, began_ns: int, ended_ns: int | None, answer: bytes, url: str) -> int:
         """One attempt; the status, 0 for none."""
@@ -123,6 +125,8 @@ class Log:
                 base64.b64encode(body).decode() if as_records else body.decode()
             )
             self._note(ask, status, body, url)
+            if self.took_ns is not None:
+                self.took_ns.append(ended_ns - began_ns)
         if ended_ns is None or (status == 503 and b'"outcome_unknown"' in answer):
             self.counts["unknown"] += 1
             self.unknown_ns.append(began_ns)
@@ -168,7 +172,7 @@ class Load:
     ) -> None:
         self.traffic, self.log = traffic, log
         self._keys, self._urls = keys, urls
-        self._connections, self._per_s = connections, per_s
+        self._connections, self.per_s = connections, per_s
         self._due_s = 0.0
         self._stopping = False
         self._clients: list[asyncio.Task[None]] = []
@@ -236,7 +240,7 @@ class Load:
 
     async def _pace(self, weight: int) -> None:
         now = time.monotonic()
-        due, self._due_s = self._due_s, max(self._due_s, now - BEHIND_MAX_S) + weight / self._per_s
+        due, self._due_s = self._due_s, max(self._due_s, now - BEHIND_MAX_S) + weight / self.per_s
         if due > now:
             await asyncio.sleep(due - now)
 

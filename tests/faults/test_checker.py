@@ -13,14 +13,17 @@ import pytest_asyncio
 from pyledger import _rust
 from tests.faults.checker import history, journal, words
 from tests.faults.checker.__main__ import main
-from tests.faults.checker.history import NEVER_NS
+from tests.faults.checker.history import NEVER_NS, Attempt
+from tests.faults.checker.journal import Entry, Journal
 from tests.faults.checker.judge import judged
+from tests.faults.checker.replay import Replay
 from tests.faults.ground import TENANTS, ground
 from tests.faults.harms import kill_server
 from tests.faults.lies import LIES, Story
 from tests.faults.load import Load, Log
 from tests.faults.running import own_directory
 from tests.faults.traffic import Traffic
+from tests.model.nouns import Command
 
 OPERATIONS = 2_400
 SEED = 20_260
@@ -103,3 +106,38 @@ def test_its_words_are_those_of_the_server() -> None:
     declined = {number: code for number, code, kind, _ in _rust.REFUSALS if kind == "declined"}
     assert declined == words.DECLINES
     assert known | words.PASSING == known
+
+
+def test_a_twin_may_do_what_the_first_could_not_do_yet() -> None:
+    """The same request twice and the hold that it posts in between, all in one batch: the post is the twin's."""
+    transfer = Command("transfer", 13, 1, 11, 12, 5, ledger=1, code=1)
+    hold = Command("transfer", 14, 1, 11, 12, 7, ledger=1, code=1, flags=frozenset({"pending"}))
+    post = Command("transfer", 15, 1, amount=None, target=14, flags=frozenset({"post_pending"}))
+    opened = [Command("ledger", 10, ledger=1, reference="EUR")]
+    opened += [Command("account", each, ledger=1, code=1) for each in (11, 12)]
+    requests = [*([each] for each in opened), [transfer, post], [hold], [transfer, post]]
+    attempts = [
+        Attempt(line, 1, "POST", "/", line, line + 100, 200, False, None, commands=tuple(commands))
+        for line, commands in enumerate(requests)
+    ]
+
+    def entry(at: int, command: Command, kind: str, *after: tuple[int, ...], **more: int) -> Entry:
+        seq = 1 if at <= len(opened) else 2
+        money = {"debit": command.debit, "credit": command.credit, "amount": command.amount or 0} | more
+        return Entry(
+            at, seq, at, command.id, 1, kind, "", ledger=1, target=command.target, flags=command.flags, timeout_s=0,
+            code=0 if kind == "ledger" else 1, reference=command.reference, after=after, **money,
+        )  # fmt: skip
+
+    rows = [
+        *(entry(at, each, each.kind) for at, each in enumerate(opened, 1)),
+        entry(4, transfer, "transfer", (0, 5, 0, 0), (0, 0, 0, 5)),
+        entry(5, hold, "pending", (7, 5, 0, 0), (0, 0, 7, 5)),
+        entry(6, post, "post", (0, 12, 0, 0), (0, 0, 0, 12), debit=11, credit=12, amount=7),
+    ]
+    replay = Replay(attempts, Journal(rows, [], 2))
+    replay.run()
+    assert replay.wrong == []
+    replay = Replay(attempts, Journal([*rows[:4], rows[5], rows[4]], [], 2))
+    replay.run()
+    assert replay.wrong

@@ -95,10 +95,14 @@ class Replay:
                 self.wrong.append(f"{each.name} leaves {each.after}, the model {expected}")
 
     def _requests(self, entries: list[Entry]) -> tuple[list[list[Command]], list[Entry]]:
-        """The requests that these rows come from, in their order, and the rows that have one."""
-        inside = {(each.tenant, each.id) for each in entries}
+        """The requests that these rows come from, in their order, and the rows that have one.
+
+        Rows of one request follow each other in its order. One that stands elsewhere is of a twin of it, which was
+        decided later: what the first one could not do yet is the twin's."""
         requests: list[list[Command]] = []
-        found, taken = [], set()
+        found: list[Entry] = []
+        places: dict[Key, int] = {}
+        last = -1
         for each in entries:
             key = each.tenant, each.id
             attempt, command = self._asked_for(each)
@@ -106,9 +110,10 @@ class Replay:
                 continue
             self.command[key] = command
             found.append(each)
-            if key not in taken:
+            if places.get(key, -1) <= last:
                 requests.append(list(attempt.commands))
-                taken |= {(one.tenant, one.id) for one in attempt.commands} & inside
+                places = {(one.tenant, one.id): place for place, one in enumerate(attempt.commands)}
+            last = places[key]
         return requests, found
 
     def _asked_for(self, entry: Entry) -> tuple[Attempt | None, Command | None]:

@@ -19,6 +19,7 @@ from pyledger._rust import Checkpoint, Engine
 from pyledger.ledger.connections import CONNECTION_ERRORS, connect
 from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
+    CHECKPOINT_REST,
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
     StartupRefused,
@@ -120,7 +121,7 @@ class Checkpointer:
         self._url, self._shard = url, shard
         self._writer, self._stats = writer, stats
         self._interval_s, self._rows = interval_s, rows
-        self._last_s, self._last_rows = time.monotonic(), stats.rows
+        self._last_s, self._last_rows, self._took_s = time.monotonic(), stats.rows, 0.0
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -132,9 +133,9 @@ class Checkpointer:
         while not self._stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), CHECKPOINT_LOOK_S)
-            rows = self._stats.rows - self._last_rows
-            due = rows > 0 and time.monotonic() - self._last_s >= self._interval_s
-            if (due or rows >= self._rows) and not self._stopping.is_set():
+            rows, since_s = self._stats.rows - self._last_rows, time.monotonic() - self._last_s
+            due = rows >= self._rows or (rows > 0 and since_s >= self._interval_s)
+            if due and since_s >= CHECKPOINT_REST * self._took_s and not self._stopping.is_set():
                 try:
                     await self.take()
                 except Unavailable as error:
@@ -153,12 +154,14 @@ class Checkpointer:
             # Whatever it was: the engine must hear of it, or the next one would lack what this one took.
             foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError))
             log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error), exc_info=not foreseen)
-            self._last_s = time.monotonic()
             await self._writer.between(lambda engine: engine.checkpoint_failed(taken))
             return False
-        self._last_s, self._last_rows = time.monotonic(), rows
+        finally:
+            self._last_s = time.monotonic()
+            self._took_s = self._last_s - began_s
+        self._last_rows = rows
         await self._writer.between(lambda engine: engine.checkpoint_done(taken))
         self._stats.checkpoints += 1
         self._stats.checkpoint_seq = taken.seq
-        log.info("checkpoint at batch %d: %d accounts, %.1f s", taken.seq, taken.accounts, self._last_s - began_s)
+        log.info("checkpoint at batch %d: %d accounts, %.1f s", taken.seq, taken.accounts, self._took_s)
         return True

@@ -26,6 +26,7 @@ from pyledger.ledger.nouns import (
     first_line,
 )
 from pyledger.ledger.protocol import CommitProtocol
+from pyledger.ledger.relay import Relay
 from pyledger.ledger.rules import Trouble
 from pyledger.ledger.store import OpenSession, Session
 
@@ -34,14 +35,15 @@ T = TypeVar("T")
 
 
 class Committer:
-    """The writer's session and its place in the world. One call at a time; `take_over` is the first."""
+    """The writer's sessions and its place in the world. `take_over` is the first call; one at a time, but for
+    `send_ahead`."""
 
     protocol: CommitProtocol
 
     def __init__(
         self, session: Session, *, open_session: OpenSession, stats: Stats, monotonic_s: Callable[[], float]
     ) -> None:
-        self.session = session
+        self._relay = Relay(session, open_session)
         self._open_session = open_session
         self._stats = stats
         self._monotonic_s = monotonic_s
@@ -52,6 +54,11 @@ class Committer:
         head = await self._carry_out(takeover.take_over(owner, lease_ms, self._stats))
         self.protocol = CommitProtocol(head, self._stats, self._monotonic_s())
         return head
+
+    @property
+    def session(self) -> Session:
+        """The one that holds the epoch's lock."""
+        return self._relay.session
 
     @property
     def next_beat_s(self) -> float:
@@ -68,6 +75,10 @@ class Committer:
         Raises `Fenced`, `Halted`, or `Unavailable` if it was abandoned, which leaves it open."""
         return await self._carry_out(self.protocol.commit(applied, self._monotonic_s()))
 
+    def send_ahead(self, applied: Applied) -> None:
+        """While a batch commits, begin to send the rows of the one after it. Records nothing, promises nothing."""
+        self._relay.send_ahead(self.protocol.epoch, applied)
+
     async def check_owner(self) -> None:
         """Raise `Fenced` if somebody took over meanwhile; nothing if PostgreSQL does not tell."""
         await self._carry_out(self.protocol.check_owner())
@@ -75,7 +86,11 @@ class Committer:
     def abandon(self) -> None:
         """Stop waiting for PostgreSQL: what is unknown stays unknown. The last resort of a stop."""
         self._abandoned.set()
-        self.session.terminate()
+        self._relay.terminate()
+
+    async def close(self) -> None:
+        """End the sessions, and with them their locks."""
+        await self._relay.close()
 
     async def _carry_out(self, steps: Steps[T]) -> T:
         reply: Any = None
@@ -95,7 +110,7 @@ class Committer:
         session = self.session
         match action:
             case actions.Append(epoch, batch):
-                return await session.append(epoch, batch)
+                return await self._relay.append(epoch, batch)
             case actions.Confirm(epoch, position, beat):
                 return await session.confirm(epoch, position, beat=beat)
             case actions.Lookup(wanted):
@@ -103,6 +118,7 @@ class Committer:
             case actions.LookupAll(ids):
                 return await session.lookup_all(ids)
             case actions.MakePartitions(from_ns):
+                await self._relay.settle()
                 return await session.make_partitions(from_ns, 1 + PARTITIONS_AHEAD_WEEKS)
             case actions.ReadHead():
                 return await session.head()
@@ -115,10 +131,10 @@ class Committer:
             case actions.Evict(epoch):
                 return await session.evict(epoch)
             case actions.Drop():
-                return session.terminate()
+                return self._relay.terminate()
             case actions.Open():
                 # A refusal is trouble too: a failover in progress shows a database that is still in recovery.
-                self.session = await self._open_session()
+                self._relay = Relay(await self._open_session(), self._open_session)
                 return None
             case actions.Pause(seconds):
                 return await self._pause(seconds)

@@ -122,12 +122,12 @@ class Ledger:
             # Nothing was taken yet, and a fence that is cut off harms nobody.
             self._main.cancel()
             if self._committer is not None:
-                self._committer.session.terminate()  # and with it a sign of life that PostgreSQL keeps waiting
+                self._committer.abandon()  # and with it a sign of life that PostgreSQL keeps waiting
             await asyncio.wait({self._main})
         for task in self._keeping:
             task.cancel()
         if self._committer is not None:
-            await self._committer.session.close()
+            await self._committer.close()
         await self._pool.close()
         if self.stats.state not in (State.FENCED, State.HALTED):
             self.stats.state = State.STOPPED

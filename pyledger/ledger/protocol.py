@@ -132,9 +132,10 @@ class CommitProtocol:
             raise Halted(f"PostgreSQL refuses batch {self.acknowledged.seq + 1}: {trouble}")
 
     def _lost_the_head(self) -> Generator[Action, Any, NoReturn]:
-        """The compare-and-set found another head than ours. Always raises."""
-        seen = yield ReadHead()
-        self._check_standing(seen)
+        """The compare-and-set found another head than ours. Always raises: `Trouble` where ours is there after all."""
+        seen = self._check_standing((yield ReadHead()))
+        if (seen.epoch, seen.position) == (self.epoch, self.acknowledged):
+            raise Trouble("the head was not found, and is where it was")
         raise Halted(f"the head moved within our epoch {self.epoch}: found {seen}, acknowledged {self.acknowledged}")
 
     def _check_standing(self, seen: Head | None) -> Head:

@@ -55,21 +55,34 @@ RETURNING epoch, seq, hash, last_ns, owner, beat
 -- name: fence_checkpoint
 UPDATE pyledger.checkpoint SET epoch = $2 WHERE shard = $1 AND epoch < $2
 
+-- name: mark
+-- In the key space of pairs of numbers, where nobody owns an epoch.
+SELECT pg_advisory_lock_shared($1::bigint::bit(32)::integer, $2::bigint::bit(32)::integer)
+
 -- name: evict
--- Sessions of epochs that are over. Whatever they were at cannot commit any more, but one that froze in the
--- middle of a COPY would keep ids that it has inserted locked for ever.
+-- Sessions of epochs that are over, owners and marked ones. Whatever they were at cannot commit any more, but one
+-- that froze in the middle of a COPY would keep ids that it has inserted locked for ever.
 SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_locks
-WHERE locktype = 'advisory' AND classid::bigint = $1 AND objid::bigint < $2 AND objsubid = 1
+WHERE locktype = 'advisory' AND classid::bigint = $1 AND objid::bigint < $2 AND objsubid IN (1, 2)
     AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
     AND pid <> pg_backend_pid()
 
--- name: append
--- One message, and so one transaction: the rows, the compare-and-set of the head, the batch, the commit. If the
--- head did not move, the batch has no shard, which aborts it all. A message of two statements has no parameters:
--- the numbers and hashes that stand in braces are the writer's own.
+-- An append is one message, and so one transaction: append_rows, move_head. Or two, where rows are sent ahead:
+-- begin_ahead, append_rows; then move_head, COMMIT.
+
+-- name: begin_ahead
+-- Read committed, whatever the database's default: the compare-and-set at the end must see the batch before it.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL idle_in_transaction_session_timeout = {idle_ms}
+
+-- name: append_rows
 COPY pyledger.journal (shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount,
     target, ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after,
-    credit_after) FROM STDIN (FORMAT binary);
+    credit_after) FROM STDIN (FORMAT binary)
+
+-- name: move_head
+-- The compare-and-set of the head, and the batch. If the head did not move, the batch has no shard, which aborts it
+-- all. A message of two statements has no parameters: the numbers and hashes in braces are the writer's own.
 WITH moved AS (
     UPDATE pyledger.head SET seq = {seq}, hash = decode('{hash}', 'hex'), last_ns = {last_ns}
     WHERE shard = {shard} AND epoch = {epoch} AND seq = {seq} - 1 AND hash = decode('{prev_hash}', 'hex')

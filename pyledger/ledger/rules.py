@@ -95,6 +95,12 @@ def lock_key(shard: int, epoch: int) -> int:
     return _LOCK_CLASS << 48 | shard << 32 | epoch & 0xFFFF_FFFF
 
 
+def lock_pair(shard: int, epoch: int) -> tuple[int, int]:
+    """Its two halves, as PostgreSQL's list of locks shows them."""
+    key = lock_key(shard, epoch)
+    return key >> 32, key & 0xFFFF_FFFF
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """What a standby last saw the owner do, and when, by the standby's own monotonic clock."""

@@ -15,13 +15,14 @@ from pyledger._rust import Applied
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
 from pyledger.ledger.migrate import schema_version
 from pyledger.ledger.nouns import (
+    AHEAD_IDLE_MS,
     CONNECT_TIMEOUT_S,
     IDLE_IN_TRANSACTION_MS,
     Head,
     Position,
     Wanted,
 )
-from pyledger.ledger.rules import Facts, lock_key
+from pyledger.ledger.rules import Facts, lock_key, lock_pair
 
 _WRITER_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
@@ -31,6 +32,9 @@ _WRITER_SETTINGS: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+
+_APPEND_ROWS: Final = QUERIES["append_rows"]
+_BEGIN: Final = QUERIES["begin_ahead"].format(idle_ms=AHEAD_IDLE_MS)
 
 
 class Session:
@@ -54,6 +58,10 @@ class Session:
     def terminate(self) -> None:
         """Drop the connection at once, without a cancel."""
         self._connection.terminate()
+
+    def is_closed(self) -> bool:
+        """Whether the session is known to have ended."""
+        return bool(self._connection.is_closed())
 
     async def close(self) -> None:
         """End the session and with it its locks."""
@@ -94,6 +102,10 @@ class Session:
         """Take the lock of an epoch's owner, for as long as the session lives, if it is free."""
         return bool(await self._connection.fetchval(QUERIES["try_lock"], lock_key(self._shard, epoch)))
 
+    async def mark(self, epoch: int) -> None:
+        """Show, without owning anything, which epoch the session belongs to: `evict` finds it by that."""
+        await self._connection.execute(QUERIES["mark"], *lock_pair(self._shard, epoch))
+
     async def unlock(self, epoch: int) -> None:
         """Give the lock of an epoch back."""
         await self._connection.execute(QUERIES["unlock"], lock_key(self._shard, epoch))
@@ -114,9 +126,8 @@ class Session:
     async def evict(self, epoch: int) -> None:
         """End what is left of the sessions of earlier epochs, after the fence. Not needed to be safe; a
         session of another role may be none of ours to end."""
-        key = lock_key(self._shard, epoch)
         with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
-            await self._connection.execute(QUERIES["evict"], key >> 32, key & 0xFFFF_FFFF)
+            await self._connection.execute(QUERIES["evict"], *lock_pair(self._shard, epoch))
 
     async def lookup(self, wanted: Wanted) -> list[bytes]:
         """The journal rows that a batch depends on."""
@@ -137,13 +148,49 @@ class Session:
         Returns PostgreSQL's warnings: with any, it may not be durable. Raises `NotNullViolationError` of the
         batch's shard if the head is not ours or not where we think."""
         self.warnings.clear()
-        statement = QUERIES["append"].format(
+        await self._copy(f"{_APPEND_ROWS};\n{self._move_head(epoch, batch)}", batch)
+        return list(self.warnings)
+
+    async def send_ahead(self, batch: Applied) -> None:
+        """The first half of an append: the rows, in a transaction that stays open.
+
+        It has no lock that anybody but a partition in the making or a writer of the same ids waits for, so it may
+        be idle for as long as the batch before it takes to commit."""
+        self.warnings.clear()
+        await self._copy(f"{_BEGIN};\n{_APPEND_ROWS}", batch)
+
+    async def finish(self, epoch: int, batch: Applied) -> list[str]:
+        """The second half, one message again. Returns and raises what `append` does."""
+        if not self._holds_rows():
+            raise asyncpg.InterfaceError(f"the rows of batch {batch.seq} are not here")
+        try:
+            await self._connection.execute(f"{self._move_head(epoch, batch)};\nCOMMIT")
+        except asyncpg.PostgresError:
+            await self.rollback()
+            raise
+        return list(self.warnings)
+
+    async def rollback(self) -> None:
+        """Out of a transaction. What fails here has ended the session, and with it the transaction."""
+        with contextlib.suppress(*CONNECTION_ERRORS):
+            await self._connection.execute("ROLLBACK")
+
+    def _holds_rows(self) -> bool:
+        if self.is_closed():
+            raise asyncpg.InterfaceError("the session has ended")
+        return bool(self._connection.is_in_transaction())
+
+    async def _copy(self, statements: str, batch: Applied) -> None:
+        if self._holds_rows():
+            raise asyncpg.InterfaceError(f"other rows lie where those of batch {batch.seq} should go")
+        # The public way to COPY takes one statement only. A memoryview, because bytes are taken for a file's name.
+        await self._connection._copy_in(statements, memoryview(batch.copy), None)
+
+    def _move_head(self, epoch: int, batch: Applied) -> str:
+        return QUERIES["move_head"].format(
             shard=self._shard, epoch=epoch, seq=batch.seq, prev_hash=batch.prev_hash.hex(), hash=batch.hash.hex(),
             rows=batch.rows, first_ns=batch.first_ns, last_ns=batch.last_ns, root=batch.root.hex(),
         )  # fmt: skip
-        # The public way to COPY takes one statement only. A memoryview, because bytes are taken for a file's name.
-        await self._connection._copy_in(statement, memoryview(batch.copy), None)
-        return list(self.warnings)
 
     async def confirm(self, epoch: int, position: Position, *, beat: bool) -> tuple[bool, bool, list[str]]:
         """Whether the head is ours and where we think; whether only a beat, which writes, can tell, since a

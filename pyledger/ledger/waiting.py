@@ -6,12 +6,20 @@ waited has gone, what was recorded stays recorded.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pyledger._rust import Applied, Commands, Engine, Reply
-from pyledger.ledger.nouns import APPLY_INLINE_ROWS_MAX, BatchMeasure, Unavailable, UnknownOutcome
+from pyledger.ledger.nouns import (
+    APPLY_INLINE_ROWS_MAX,
+    BATCH_WEIGHT_MAX,
+    BatchMeasure,
+    Stats,
+    Unavailable,
+    UnknownOutcome,
+)
 
 T = TypeVar("T")
 Asked = tuple[Commands, asyncio.Future[Reply]]
@@ -46,11 +54,19 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.commands or self.looks)
 
-    def add(self, asked: Asked) -> None:
-        """One more request."""
-        self.commands.append(asked[0])
-        self.waiting.append(asked[1])
-        self.weight += asked[0].weight
+    @classmethod
+    def of(cls, queue: deque[Asked], looks: deque[Look], stats: Stats) -> "Batch":
+        """What waits, in order, as far as it fits."""
+        batch = cls()
+        while queue and (not batch.weight or batch.weight + queue[0][0].weight <= BATCH_WEIGHT_MAX):
+            commands, future = queue.popleft()
+            batch.commands.append(commands)
+            batch.waiting.append(future)
+            batch.weight += commands.weight
+        while looks and len(batch.looks) < BATCH_WEIGHT_MAX:
+            batch.looks.append(looks.popleft())
+        stats.queue_rows -= batch.weight
+        return batch
 
     def answer(self, decided: Decided) -> None:
         """Tell everybody, in order."""
@@ -113,12 +129,14 @@ def answer(future: asyncio.Future[Any], result: Result) -> None:
         future.set_result(result[0])
 
 
-def refuse(riding: Batch, ahead: Batch, queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str) -> None:
+def refuse(
+    riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str
+) -> None:
     """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never left."""
     reason = reason or "the ledger stopped"
     for future in _futures(riding):
         answer(future, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
-    for future in [*_futures(ahead), *(future for _, future in queued)]:
+    for future in [*(future for batch in ahead for future in _futures(batch)), *(future for _, future in queued)]:
         answer(future, (None, Unavailable(reason)))
 
 

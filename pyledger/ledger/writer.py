@@ -2,8 +2,8 @@
 
 The invariant: nothing leaves here before the batch it rode in is committed. Accepts, declines, replays and
 reads are all answered after `Committer.commit` said True, in order; a batch that did not land is undone, with
-the one that was decided on top of it, and decided again for the same waiting futures. One task runs this file;
-nothing may cancel it.
+those decided on top of it, and decided again for the same waiting futures. One task runs this file; nothing
+may cancel it.
 """
 
 import asyncio
@@ -30,7 +30,8 @@ class Writer:
         self._queue: deque[Asked] = deque()
         self._looks: deque[Look] = deque()
         self._between: deque[Look] = deque()
-        self._riding = self._ahead = Batch()  # what commits, and what waits for that; empty if nothing
+        self._riding = Batch()  # what commits; empty if nothing
+        self._ahead: deque[Batch] = deque()  # what was decided on top of it
         self._wake = asyncio.Event()
         self._closing = self._ended = False
 
@@ -85,7 +86,7 @@ class Writer:
                     await doze(self._wake, committer.next_beat_s, self.engine.next_expiry_ns, self._time_ns())
                 while self._between and not self._ahead:
                     await see(self._between.popleft(), self.engine)
-                self._riding, self._ahead = self._ahead or self._gather(), Batch()
+                self._riding = self._ahead.popleft() if self._ahead else Batch.of(self._queue, self._looks, self.stats)
                 await self._post(self._riding, committer)
                 self._riding = Batch()
         except LedgerError as error:
@@ -96,37 +97,27 @@ class Writer:
             self.stats.queue_rows = 0
             refuse(self._riding, self._ahead, [*self._queue, *self._looks, *self._between], self.stats.reason)
 
-    def _gather(self) -> Batch:
-        batch = Batch()
-        while self._queue and (not batch.weight or batch.weight + self._queue[0][0].weight <= nouns.BATCH_WEIGHT_MAX):
-            batch.add(self._queue.popleft())
-        while self._looks and len(batch.looks) < nouns.BATCH_WEIGHT_MAX:
-            batch.looks.append(self._looks.popleft())
-        self.stats.queue_rows -= batch.weight
-        return batch
-
     # Prefetch, apply, append, answer: again from the start if it did not land.
 
     async def _post(self, batch: Batch, committer: Committer) -> None:
         while True:
-            decided = batch.decided or await self._decide(batch, await self._look_up(batch, committer))
+            old = [] if batch.decided else await committer.lookup(self.engine.probe(batch.commands), batch.commands)
+            decided = batch.decided or await self._decide(batch, old)
             landing = asyncio.create_task(committer.commit(decided.applied), name="pyledger commit")
             landing.add_done_callback(lambda _: self._wake.set())
             try:
-                await self._meanwhile(decided, landing)
+                await self._meanwhile(decided, landing, committer)
             finally:
                 landed = await landing
             if landed:
                 break
             self.engine.undo()
-            batch.decided = self._ahead.decided = None
+            for undone in (batch, *self._ahead):
+                undone.decided = None
         self.engine.commit()
         batch.answer(decided)  # in order; only here, and only what is committed
         self.stats.note(self.engine, decided.applied.rows, time.monotonic())
         self.stats.on_batch(batch.measure(decided, time.perf_counter()))
-
-    async def _look_up(self, batch: Batch, committer: Committer) -> list[bytes]:
-        return await committer.lookup(self.engine.probe(batch.commands), batch.commands)
 
     async def _decide(self, batch: Batch, old: list[bytes]) -> Decided:
         began_s = time.perf_counter()
@@ -134,15 +125,26 @@ class Writer:
         seen = [attempt(look, self.engine) for look, _ in batch.looks]
         return Decided(applied, seen, began_s, time.perf_counter())
 
-    async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool]) -> None:
-        """While a batch commits encode its replies, then decide the next if much waits. What is little gathers."""
+    async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool], committer: Committer) -> None:
+        """While a batch commits send the rows of the next ahead, if it is decided; encode the replies; and while much
+        waits decide what comes after. What is little gathers."""
         await asyncio.sleep(0)  # the append leaves first
+        self._send_ahead(committer)
         await work(decided.applied.rows, getattr, decided.applied, "replies")
         while not landing.done():
             self._wake.clear()
-            if self._ahead or self._between or self.stats.queue_rows < nouns.AHEAD_ROWS_MIN:
+            if not self._may_decide_ahead():
                 await self._wake.wait()
                 continue
-            self._ahead = self._gather()
-            if self.engine.probe(self._ahead.commands) is None:  # what must be read waits for the session
-                self._ahead.decided = await self._decide(self._ahead, [])
+            self._ahead.append(Batch.of(self._queue, self._looks, self.stats))
+            if self.engine.probe(self._ahead[-1].commands) is None:  # what must be read waits for the session
+                self._ahead[-1].decided = await self._decide(self._ahead[-1], [])
+                self._send_ahead(committer)
+
+    def _send_ahead(self, committer: Committer) -> None:
+        if self._ahead and (first := self._ahead[0].decided) and first.applied.rows:
+            committer.send_ahead(first.applied)
+
+    def _may_decide_ahead(self) -> bool:
+        room = len(self._ahead) < nouns.AHEAD_BATCHES_MAX and all(batch.decided for batch in self._ahead)
+        return room and not self._between and self.stats.queue_rows >= nouns.AHEAD_ROWS_MIN

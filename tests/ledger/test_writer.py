@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pyledger.ledger import Busy, Exit, Fenced, State, Unavailable, UnknownOutcome
-from pyledger.ledger.nouns import APPLY_INLINE_ROWS_MAX, BATCH_WEIGHT_MAX, BatchMeasure
+from pyledger.ledger.nouns import AHEAD_BATCHES_MAX, APPLY_INLINE_ROWS_MAX, BATCH_WEIGHT_MAX, BatchMeasure
+from pyledger.ledger.relay import Relay
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
     fields,
@@ -237,13 +238,13 @@ async def test_the_same_ledger_again_is_a_replay(database: Database) -> None:
 
 
 @pytest.mark.parametrize("lost", [False, True])
-async def test_a_full_batch_is_decided_while_the_one_before_it_commits(
+async def test_full_batches_are_decided_while_the_one_before_them_commits(
     database: Database, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    """And if that one does not land, both are undone and decided again, for the same answers, once."""
-    real, uncommitted = Session.append, list[int]()
+    """And if that one does not land, all are undone and decided again, for the same answers, once."""
+    real, uncommitted = Relay.append, list[int]()
 
-    async def slow(self: Session, *arguments: Any) -> list[str]:
+    async def slow(self: Relay, *arguments: Any) -> list[str]:
         if len(uncommitted) == 1 and lost:
             uncommitted.append(0)
             self.terminate()
@@ -254,12 +255,12 @@ async def test_a_full_batch_is_decided_while_the_one_before_it_commits(
 
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        monkeypatch.setattr(Session, "append", slow)
+        monkeypatch.setattr(Relay, "append", slow)
         batches = [transfers([fields(debit, credit) for _ in range(6_000)]) for _ in range(4)]
         riding = [ledger.writer.submit(commands) for commands in batches]
         look = ledger.writer.read(lambda engine: engine.seq)
         replies = await asyncio.wait_for(asyncio.gather(*riding), 30)
-        assert max(uncommitted) == 2
+        assert max(uncommitted) == 1 + AHEAD_BATCHES_MAX
         assert [json.loads(reply.body)["accepted"] for reply in replies] == [6_000] * 4
         assert await look > 0
         assert ledger.stats.fences == (1 if lost else 0)

@@ -134,15 +134,17 @@ def say(console: Console, row: Row, result: Result) -> None:
         console.print(f"     and {len(result.violations) - SHOWN_MAX} more, see the file", style="red")
 
 
-def summary(rows: list[Row], found: list[Result]) -> Table:
-    """The table at the end."""
+def summary(rows: list[Row], found: list[Result], options: argparse.Namespace) -> Table:
+    """The table at the end; with how many cycles there should have been, where time was up before them."""
     table = Table(title="Faults", title_justify="left")
     for name in ("row", "verdict", "cycles", "done", "violations", "s", "s a cycle"):
         table.add_column(name, justify="left" if name in ("row", "verdict") else "right")
     for row, result in zip(rows, found, strict=False):
         each = f"{result.seconds / result.cycles:.2f}" if result.cycles else ""
+        asked = options.cycles or row.cycles(options.size)
+        cycles = f"{result.cycles:,}" + (f" of {asked:,}" if result.cycles < asked else "")
         table.add_row(
-            f"{row.id} {row.what}", result.verdict.value, f"{result.cycles:,}", f"{result.done:,} {row.unit}",
+            f"{row.id} {row.what}", result.verdict.value, cycles, f"{result.done:,} {row.unit}",
             str(result.violations_count), f"{result.seconds:.0f}", each,
         )  # fmt: skip
     return table
@@ -185,7 +187,7 @@ def run_all(rows: list[Row], options: argparse.Namespace, console: Console) -> i
         uvloop.run(run(rows, options, lines, console, found))
     except asyncio.CancelledError:
         unfinished = True
-    console.print(summary(rows, found))
+    console.print(summary(rows, found, options))
     counted = {verdict: sum(result.verdict is verdict for result in found) for verdict in Verdict}
     console.print(f"seed {options.seed}: " + ", ".join(f"{n} {verdict.value}" for verdict, n in counted.items()))
     if unfinished:

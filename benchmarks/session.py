@@ -187,7 +187,7 @@ class Session:
             await server.close()
 
     def _memory(self, server: service.Service) -> None:
-        """What the server holds besides accounts and ids, whose sizes were measured before."""
+        """What the server holds after all of W1 besides accounts and ids, whose sizes were measured before."""
         resident = resident_bytes(server.process.pid) if server.process is not None else None
         each_account, each_id = self.figures.get("bytes_per_account"), self.further.get("bytes_per_window_id")
         if resident is None or each_account is None or each_id is None:
@@ -196,6 +196,11 @@ class Session:
         ids = min(DEFAULTS.window_ids, sum(line.accepted for line in ours))
         besides = resident - ids * each_id - sum(line.proof["accounts"] for line in ours) * each_account
         self.further["server_besides_mb"] = round(besides / 1e6, 1)
+        self.more["memory"] = {
+            "resident_mb": round(resident / 1e6, 1),
+            "ids": ids,
+            "after": [line.case for line in ours],
+        }
 
     async def _serve(self, name: str, settings: dict[str, object]) -> service.Service:
         if self.asked.url:

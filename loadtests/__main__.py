@@ -102,7 +102,7 @@ def tell_of(run: Run, console: Console) -> None:
 async def serve(asked: argparse.Namespace, scratch: Path) -> service.Service:
     """The server that a URL names, or one of our own."""
     if not asked.url:
-        return await service.start(scratch / "server", premake_wal=not asked.gate)
+        return await service.start(scratch / "server", premake_wal=True)
     named = service.Service(asked.url.rstrip("/"), asked.key, asked.database)
     if asked.database:
         # Only a superuser may ask where PostgreSQL's data lies, and so find its processes; without, its CPU

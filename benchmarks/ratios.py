@@ -38,6 +38,7 @@ PARTS_OF: Final[dict[str, Part]] = {
     "w1_binary_per_s": "batches",
     "w1_json_per_s": "batches",
     "w1_server_us": "batches",
+    "w1_decide_us": "batches",
     "w1_postgres_us": "batches",
     "w1_wal_bytes": "batches",
     "hot_per_s": "kinds",
@@ -52,7 +53,7 @@ PARTS_OF: Final[dict[str, Part]] = {
     "alone_p50_ms": "alone",
     "plain_one_p50_ms": "alone",
 }
-"""Every reading, and the part that gives it. `*_us` is CPU time a transfer or request."""
+"""Every reading, and the part that gives it. `*_us` is CPU time a transfer or request; of deciding it is time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ RATIOS: Final = (
           True),
     Ratio("batch_cpu_to_echo", "server's CPU of a batched transfer / of an echo", "w1_server_us", "echo_256_server_us",
           True),
+    Ratio("decide_to_echo", "time to decide a batched transfer / server's CPU of an echo", "w1_decide_us",
+          "echo_256_server_us", True),
     Ratio("postgres_cpu_to_plain", "PostgreSQL's CPU of W1 / of a plain COPY", "w1_postgres_us", "plain_postgres_us",
           True),
     Ratio("wal_to_copy", "WAL bytes of a transfer / its bytes in COPY", "w1_wal_bytes", "copy_bytes", True),

@@ -83,14 +83,25 @@ class Rounds:
         return await self.runner.run(case)
 
     async def _batches(self) -> dict[str, float]:
+        before = await self._deciding()
         found = await self._full("binary")
+        seconds, commands = (now - then for now, then in zip(await self._deciding(), before, strict=True))
         return {
+            "w1_decide_us": seconds * 1e6 / commands,
             "w1_binary_per_s": found.per_s,
             "w1_server_us": _us(found.server_cpu_s, found.accepted),
             "w1_postgres_us": _us(found.postgres_cpu_s, found.accepted),
             "w1_wal_bytes": found.wal_bytes_per_transfer or 0.0,
             "w1_json_per_s": (await self._full("json")).per_s,
         }
+
+    async def _deciding(self) -> tuple[float, float]:
+        """Seconds that the server has spent deciding, and on how many commands, by its own metrics."""
+        caller = self.service.caller()
+        text = (await caller.expect(self.service.envelope.get("/metrics"), 200)).decode()
+        caller.close()
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        return float(values["pyledger_apply_seconds_sum"]), float(values["pyledger_batch_commands_sum"])
 
     async def _kinds(self) -> dict[str, float]:
         return {

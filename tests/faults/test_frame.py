@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -151,13 +152,17 @@ def test_an_interruption_that_comes_twice_leaves_nothing_running() -> None:
         start_new_session=True,
     )
     assert program.stdout is not None
-    with program.stdout:
-        assert json.loads(program.stdout.readline())["seed"] == seed
-        started = started_by(program.pid)
-        assert any("postgres" in line for line in started.values())
-        for _ in range(2):
-            os.killpg(program.pid, signal.SIGINT)
-        assert program.wait(WAIT_S) == EXIT_UNFINISHED
+    try:
+        with program.stdout:
+            assert json.loads(program.stdout.readline())["seed"] == seed
+            started = started_by(program.pid)
+            assert any("postgres" in line for line in started.values())
+            for _ in range(2):
+                os.killpg(program.pid, signal.SIGINT)
+            assert program.wait(WAIT_S) == EXIT_UNFINISHED
+    finally:
+        program.kill()
+        program.wait()
     deadline = time.monotonic() + WAIT_S
     while left := [process_id for process_id in started if Path(f"/proc/{process_id}").exists()]:
         assert time.monotonic() < deadline, [started[process_id] for process_id in left]
@@ -165,10 +170,12 @@ def test_an_interruption_that_comes_twice_leaves_nothing_running() -> None:
 
 
 def started_by(process_id: int) -> dict[int, str]:
-    """Children, and theirs, with their command lines."""
+    """Children, and theirs, with their command lines; without those that end while they are asked."""
     found: dict[int, str] = {}
-    for entry in Path(f"/proc/{process_id}/task").iterdir():
-        for child in map(int, (entry / "children").read_text().split()):
-            found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            found |= started_by(child)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{process_id}/task").iterdir():
+            for child in map(int, (entry / "children").read_text().split()):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    found[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                    found |= started_by(child)
     return found

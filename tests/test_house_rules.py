@@ -262,10 +262,13 @@ def test_one_version_everywhere() -> None:
 
 
 def test_the_lock_file_has_a_hash_for_everything_and_names_no_host() -> None:
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
-    assert not re.search(r"https?://|--index-url|--extra-index|--find-links", lock)
-    pinned = re.findall(r"^([a-z0-9-]+)==[^\\\n]+\\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)
-    assert len(pinned) == len(re.findall(r"^[a-z0-9]", lock, re.MULTILINE))
+    # Nothing but comments without addresses, pinned packages and their hashes: no option of pip either.
+    pin, digest = r"([a-z0-9-]+)==[^\\\s]+( ; [^\\\n]+)? \\", r"    --hash=sha256:[0-9a-f]{64}( \\)?"
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    assert not [line for line in lines if not re.fullmatch(rf"{pin}|{digest}|#(?!.*://).*", line)]
+    pinned = [found[1] for line in lines if (found := re.fullmatch(pin, line))]
+    for name_line, after in zip(lines, [*lines[1:], ""], strict=True):
+        assert not name_line.endswith("\\") or after.startswith("    --hash="), name_line
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for wanted in project["dependencies"] + project["optional-dependencies"]["dev"]:
         assert re.split(r"[\[<>=]", wanted)[0] in pinned, wanted

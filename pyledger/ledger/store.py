@@ -154,8 +154,8 @@ class Session:
     async def send_ahead(self, batch: Applied) -> None:
         """The first half of an append: the rows, in a transaction that stays open.
 
-        It has no lock that anybody but a partition in the making or a writer of the same ids waits for, so it may
-        be idle for as long as the batch before it takes to commit."""
+        It has no lock that anybody but a writer of the same ids waits for (a partition is attached beside it), so it
+        may be idle for as long as the batch before it takes to commit."""
         self.warnings.clear()
         await self._copy(f"{_BEGIN};\n{_APPEND_ROWS}", batch)
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks`: run, show the table, write the JSON and the page.
 
-Exit codes: 0 measured (whether targets were reached or not), 1 a proof failed, 2 cannot be run, 3 ended early
-(what was measured until then is written).
+Exit codes: 0 measured (whether targets were reached or not), 1 a proof failed, 2 cannot be run, 3 ended early, 130
+and 143 by SIGINT and SIGTERM (what was measured until then is written).
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Final
@@ -21,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from benchmarks import page, report
+from benchmarks.lifetime import Guard, scratch
 from benchmarks.nouns import FULL, QUICK, SMOKE, Measured, ProofFailed
 from benchmarks.session import PARTS, QUICK_PARTS, ROOT, Asked, Session
 
@@ -132,17 +130,17 @@ async def run(asked: Asked, console: Console) -> tuple[Session, str]:
             f"   p99 {report.number(measured.latency_ms.get('99')):>9} ms   {measured.title}"
         )
 
-    session, running = Session(asked, show, done), asyncio.current_task()
+    session = Session(asked, show, done)
     for name, value in session.about["settings"].items():
         console.print(f"  the server is started with PYLEDGER_{name.upper()}={value}")
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     try:
         with bar:
             await session.run()
     except ProofFailed:
         raise
-    except (Exception, asyncio.CancelledError) as error:
+    except asyncio.CancelledError:
+        return session, "a signal ended it"
+    except Exception as error:
         # What was measured before was proven, and may have taken an hour.
         console.print_exception()
         return session, f"{type(error).__name__}: {error}"
@@ -153,15 +151,10 @@ def main() -> int:
     """Run; the exit code."""
     options = parse()
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    base = options.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
-    base.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="pyledger-bench-", dir=base))
-    # PostgreSQL does not run as root, and its user must get to its data.
-    scratch.chmod(0o711)
-    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name, guard = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), Guard()
     try:
-        asked = asked_of(options, scratch)
-        session, unfinished = asyncio.run(run(asked, console))
+        with scratch(options.scratch) as directory:
+            session, unfinished = guard.run(run(asked_of(options, directory), console))
     except CannotMean as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return EXIT_REFUSED
@@ -172,12 +165,10 @@ def main() -> int:
         )
         console.print(f"[bold red]The proof failed[/] {failed}")
         return EXIT_PROOF_FAILED
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if unfinished:
         session.about["unfinished"] = unfinished
     publish(session, name, options.keep, console)
-    return EXIT_UNFINISHED if unfinished else 0
+    return guard.exit_code or (EXIT_UNFINISHED if unfinished else 0)
 
 
 def publish(session: Session, name: str, keep: str | None, console: Console) -> None:

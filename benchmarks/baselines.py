@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
 
-from benchmarks import engine
+from benchmarks import engine, tied
 from benchmarks.bodies import account_id
 from benchmarks.load import drive
 from benchmarks.lock_and_update import SCHEMA
@@ -152,7 +152,7 @@ async def _process(scratch: Path, module: str, port: int, *arguments: str) -> As
     url = f"http://127.0.0.1:{port}"
     with (scratch / f"{module}.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - a fork, before anything is measured
-            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            tied.command(sys.executable, "-m", f"benchmarks.{module}", *arguments),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,

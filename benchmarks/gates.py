@@ -2,7 +2,8 @@
 
 Starts a server of its own, takes the readings of `rounds.py`, and holds their ratios against the margins that
 follow from `results/gates.json`. A ratio that fell is measured once more, said openly, and judged by that alone.
-Exit codes: 0 all kept, 1 some fell (each in a line that says by how much), 2 could not be measured.
+Exit codes: 0 all kept, 1 some fell (each in a line that says by how much), 2 could not be measured, 130 and 143
+ended by SIGINT and SIGTERM.
 """
 
 from __future__ import annotations
@@ -10,10 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from rich.console import Console
 from rich.status import Status
 
 from benchmarks import rounds, service
+from benchmarks.lifetime import Guard, scratch
 from benchmarks.nouns import QUICK, ProofFailed
 from benchmarks.processes import machine_cpu_s, tree_cpu_s
 from benchmarks.ratios import KEPT, RATIOS, RUNS_MIN, Margin, Ratio, Verdict, add_run, is_busy, kept_runs, margins
@@ -84,9 +83,6 @@ class Found:
 
 async def measure(asked: argparse.Namespace, scratch: Path, kept: list[dict[str, Any]], status: Status) -> Found:
     """The readings, the ratios, and the verdicts on those that have a margin."""
-    running = asyncio.current_task()
-    assert running is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
     status.update("server: start")
     server = await service.start(scratch / "server", premake_wal=False, launcher=tuple(asked.launcher.split()))
     try:
@@ -118,20 +114,15 @@ def main() -> int:
     if not asked.keep and (missing := [ratio.name for ratio in asked.ratios if ratio.name not in margins(kept)]):
         sys.stderr.write(f"gates: {asked.kept.name} has fewer than {RUNS_MIN} runs with {', '.join(missing)}\n")
         return NOT_MEASURED
-    base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
-    base.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix="pyledger-gates-", dir=base))
-    # PostgreSQL does not run as root, and its user must get to its data.
-    scratch.chmod(0o711)
-    began = time.monotonic()
+    began, guard = time.monotonic(), Guard()
     try:
-        with console.status("") as status:
-            found = asyncio.run(measure(asked, scratch, kept, status))
-    except (ProofFailed, RuntimeError, OSError, asyncio.CancelledError) as error:
+        with console.status("") as status, scratch(asked.scratch) as directory:
+            found = guard.run(measure(asked, directory, kept, status))
+    except asyncio.CancelledError:
+        return guard.exit_code
+    except (ProofFailed, RuntimeError, OSError) as error:
         sys.stderr.write(f"gates: {type(error).__name__}: {error}\n")
-        return NOT_MEASURED
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        return guard.exit_code or NOT_MEASURED
     for name, value in found.readings.items():
         console.print(f"  {name:<22} {value:>14,.2f}", highlight=False)
     if is_busy(found.others_cores):

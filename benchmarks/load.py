@@ -252,6 +252,10 @@ async def drive(
         for pipe in pipes:
             pipe.send("go")
         outcomes = await _receive(pipes, lambda: tell("run", sum(each.value for each in sent)))
+    except asyncio.CancelledError:
+        for process in processes:
+            process.terminate()
+        raise
     finally:
         for process in processes:
             process.join(timeout=10)

@@ -38,6 +38,14 @@ def machine_cpu_s() -> float | None:
     return sum(int(field) for field in (*fields[:3], *fields[5:8])) / _TICKS_PER_S
 
 
+def children(process_id: int) -> list[int]:
+    """Processes that this one started and that have not been waited for."""
+    if not Path("/proc/self").is_dir():
+        return []
+    every = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [each for each in every if (fields := _stat(each)) is not None and int(fields[1]) == process_id]
+
+
 def tree_cpu_s(*process_ids: int) -> float | None:
     """User and system time of processes, of their children that have ended, and of those that live; each once."""
     if any(_stat(each) is None for each in process_ids):

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from benchmarks import tied
 from benchmarks.bodies import Envelope
 from benchmarks.processes import cpu_s, tree_cpu_s
 from benchmarks.proof import QUERIES
@@ -108,13 +109,25 @@ class Service:
 
     async def close(self) -> None:
         """Let go of a server that is not ours; stop and remove one that is."""
-        if self.database is not None:
-            await self.database.close()
-            self.database = None
-        if self.process is not None:
-            await asyncio.to_thread(stop, self.process)
+        try:
+            if self.database is not None:
+                await self.database.close()
+                self.database = None
+        finally:
+            if self.process is not None:
+                # Whoever is cancelled in here does not wait for the thread; the end of the event loop does.
+                await asyncio.to_thread(stop, self.process)
+                await self._stop_postgres()
         if self.directory is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _stop_postgres(self) -> None:
+        """Of a server that was killed. One that stopped has stopped it already."""
+        from pyledger.embedded.processes import stop_orphans
+
+        data = Path(str(self.settings["data_dir"]))
+        for found in data.glob("*/postmaster.pid"):  # noqa: ASYNC240 - one name, at the end
+            await stop_orphans(found.parent)
 
 
 def free_port() -> int:
@@ -177,7 +190,7 @@ def launch(service: Service) -> None:
     assert service.directory is not None
     with (service.directory / "server.log").open("ab") as log:
         service.process = subprocess.Popen(
-            command("serve", launcher=service.launcher),
+            tied.command(*command("serve", launcher=service.launcher)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

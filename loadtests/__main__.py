@@ -1,7 +1,7 @@
 """`python -m loadtests`: the suite against a server of its own, or one that a URL names; see `make load`.
 
 Guarded here: the exit code is the verdict. 0: every judged bound was kept; 1: some was not, each in a line of
-its own; 2: the suite could not be run.
+its own; 2: the suite could not be run; 130 and 143: SIGINT and SIGTERM ended it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from rich.console import Console
 from rich.status import Status
 
 from benchmarks import service
+from benchmarks.lifetime import Guard, scratch
 from benchmarks.ratios import is_busy
 from loadtests import allowed, config, gates, report, rules
 from loadtests.books import SetUpFailed
@@ -121,23 +120,16 @@ def main() -> int:
     """Run and judge; the exit code."""
     asked, console = options(), Console(width=None if sys.stdout.isatty() else 160)
     asked.seed = asked.seed or str(randrange(1 << 32))
-    base = asked.scratch or Path("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())  # noqa: S108
-    scratch = None
+    guard = Guard()
     try:
         slo, prices, wanted = config.slo(), config.prices(), plans(asked, config.profiles())
-        base.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="pyledger-load-", dir=base))
-        # PostgreSQL does not run as root, and its user must get to its data.
-        scratch.chmod(0o711)
-        runs, settings = asyncio.run(run_all(asked, wanted, scratch, slo, prices, console))
+        with scratch(asked.scratch) as directory:
+            runs, settings = guard.run(run_all(asked, wanted, directory, slo, prices, console))
     except (config.BadConfig, RunFailed, SetUpFailed, RuntimeError, OSError, asyncpg.PostgresError) as error:
         sys.stderr.write(f"loadtests: {error}\n")
-        return NOT_RUN
-    except KeyboardInterrupt:
-        return NOT_RUN
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        return guard.exit_code or NOT_RUN
+    except asyncio.CancelledError:
+        return guard.exit_code
     found = report.document(runs, slo, prices, settings, seed=asked.seed, gate=asked.gate)
     paths = report.write(asked.out, found)
     if asked.gate and asked.keep:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from benchmarks import tied
 from benchmarks.nouns import ProofFailed
 from benchmarks.proof import Claim, prove
 from benchmarks.service import Service
@@ -28,6 +29,8 @@ from loadtests.seen import Seen, acknowledged, write_copy
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 LOCUST_TIMEOUT_S: Final = 120.0
 """What a run may take beyond its own length before it is given up."""
+LOCUST_STOP_TIMEOUT_S: Final = 20.0
+"""Its sources wait half as long for their flows."""
 LOG_SHOWN_BYTES: Final = 2_000
 WATCHING_LEAD_S: Final = 0.5
 IDLE_S: Final = 4.0
@@ -154,7 +157,7 @@ class Runner:
         environment = os.environ | {"PYLEDGER_KEY": self._service.key}
         with (directory / "locust.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "locust", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=log,
+                *tied.command(sys.executable, "-m", "locust", *arguments), stdin=asyncio.subprocess.DEVNULL, stdout=log,
                 stderr=log, env=environment, cwd=LOCUSTFILE.parent.parent,
             )  # fmt: skip
             try:
@@ -163,9 +166,7 @@ class Runner:
             except TimeoutError as error:
                 raise RunFailed(f"{plan.profile}: Locust did not end:\n{_log(directory)}") from error
             finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                await _end(process)
 
     async def _wait(self, process: asyncio.subprocess.Process, plan: Plan) -> None:
         """Until the process ends, telling how far it is."""
@@ -208,6 +209,18 @@ class Runner:
             return {}, gates.Books([each for each in error.failures if each not in balances], balances, told)
         finally:
             caller.close()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Stop Locust, with the workers that it started."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), LOCUST_STOP_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 def _silent(phase: str, done: int, of: int) -> None:

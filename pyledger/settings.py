@@ -78,6 +78,12 @@ class Settings:
     queue_rows_max: int = _setting(
         65_536, "rows that wait for a batch; beyond it 503: eight batches, tens of ms", low=8_190, high=4_194_304
     )
+    ahead_rows_min: int = _setting(
+        4_096,
+        "rows waiting from which on the next batch is decided and sent while one commits: half a batch",
+        low=1,
+        high=8_190,
+    )
     ledgers_max: int = _setting(10_000, "ledgers in memory; a new one beyond it is refused", low=1, high=1_000_000)
     accounts_max: int = _setting(10_000_000, "accounts in memory, 200 bytes each: 2 GB", low=1, high=1_000_000_000)
     holds_max: int = _setting(2_000_000, "open holds in memory, 200 bytes each: 400 MB", low=1, high=100_000_000)

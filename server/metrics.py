@@ -198,6 +198,7 @@ class Metrics(Collector):
             age_s = time.monotonic() - stats.last_commit_monotonic
             yield _gauge("pyledger_last_commit_age_seconds", "Since PostgreSQL last said yes.", age_s)
         yield _counter("pyledger_batches", "Batches committed.", stats.batches)
+        yield _counter("pyledger_batches_ahead", "Batches whose rows were sent before their turn.", stats.batches_ahead)
         yield _counter("pyledger_journal_rows", "Journal rows committed.", stats.rows)
         yield _counter("pyledger_fences", "Times that the head was fenced.", stats.fences)
         yield _counter("pyledger_reconnects", "Connections to PostgreSQL lost and made again.", stats.reconnects)

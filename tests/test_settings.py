@@ -37,6 +37,8 @@ def test_the_environment_is_read_and_the_command_line_wins() -> None:
         ("PORT", "65536", "65536 is not within 0..65535"),
         ("PORT", "", "'' is not a whole number"),
         ("PORT", "٣", "is not a whole number"),
+        ("AHEAD_ROWS_MIN", "0", "0 is not within 1..8190"),
+        ("AHEAD_ROWS_MIN", "8_191", "8191 is not within 1..8190"),
         ("BODY_BYTES_MAX", "1e6", "'1e6' is not a whole number"),
         ("DEV", "maybe", "'maybe' is neither true nor false"),
         ("LOG_LEVEL", "loud", "'loud' is none of debug, info, warning, error"),

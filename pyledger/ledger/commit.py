@@ -43,7 +43,7 @@ class Committer:
     def __init__(
         self, session: Session, *, open_session: OpenSession, stats: Stats, monotonic_s: Callable[[], float]
     ) -> None:
-        self._relay = Relay(session, open_session)
+        self._relay = Relay(session, open_session, stats)
         self._open_session = open_session
         self._stats = stats
         self._monotonic_s = monotonic_s
@@ -134,7 +134,7 @@ class Committer:
                 return self._relay.terminate()
             case actions.Open():
                 # A refusal is trouble too: a failover in progress shows a database that is still in recovery.
-                self._relay = Relay(await self._open_session(), self._open_session)
+                self._relay = Relay(await self._open_session(), self._open_session, self._stats)
                 return None
             case actions.Pause(seconds):
                 return await self._pause(seconds)

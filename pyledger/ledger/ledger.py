@@ -67,7 +67,11 @@ class Ledger:
         self._warned = False
         self.stats = Stats()
         self.writer = Writer(
-            self._new_engine(), self.stats, queue_rows_max=settings.queue_rows_max, time_ns=self._clock
+            self._new_engine(),
+            self.stats,
+            queue_rows_max=settings.queue_rows_max,
+            ahead_rows_min=settings.ahead_rows_min,
+            time_ns=self._clock,
         )
         self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
 

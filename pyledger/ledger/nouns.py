@@ -21,9 +21,6 @@ BATCH_WEIGHT_MAX: Final = 8_190
 APPLY_INLINE_ROWS_MAX: Final = 1_024
 """Above it a batch is decided in a worker thread: some 2 ms, what the event loop may be held up. A thread has to
 wait for the interpreter, which for 300 rows of a busy server took it 4 ms instead of 0.6."""
-AHEAD_ROWS_MIN: Final = 4_096
-"""So many rows waiting are decided while the batch before them commits: half a batch, which could at most have
-doubled by gathering on. Fewer wait, for larger batches cost less."""
 AHEAD_BATCHES_MAX: Final = 2
 """Batches decided and not yet committing: one whose rows are on their way, and one that follows it."""
 READS_WAITING_MAX: Final = 65_536
@@ -210,6 +207,7 @@ class Stats:
     accounts: int = 0
     holds: int = 0
     batches: int = 0
+    batches_ahead: int = 0
     rows: int = 0
     fences: int = 0
     reconnects: int = 0

@@ -13,7 +13,7 @@ from typing import Final
 
 from pyledger._rust import Applied
 from pyledger.ledger.connections import CONNECTION_ERRORS
-from pyledger.ledger.nouns import BACKOFF_MAX_S, StartupRefused, first_line
+from pyledger.ledger.nouns import BACKOFF_MAX_S, StartupRefused, Stats, first_line
 from pyledger.ledger.store import OpenSession, Session
 
 log: Final = logging.getLogger("pyledger.ledger")
@@ -33,10 +33,10 @@ class Sent:
 class Relay:
     """Two sessions that take turns. Ended with `terminate` or `close`, and then of no more use."""
 
-    def __init__(self, session: Session, open_session: OpenSession) -> None:
+    def __init__(self, session: Session, open_session: OpenSession, stats: Stats) -> None:
         self.session = session
         """The first, which holds the epoch's lock. Whatever is no append goes through it, between two batches."""
-        self._open_session = open_session
+        self._open_session, self._stats = open_session, stats
         self._second: Session | None = None
         self._opening: asyncio.Task[None] | None = None
         self._open_again_s = 0.0
@@ -53,7 +53,9 @@ class Relay:
         try:
             session = None if self._turn is None else await self._turn.arrival
             if session is not None and not session.is_closed():
-                return await session.finish(epoch, batch)
+                warnings = await session.finish(epoch, batch)
+                self._stats.batches_ahead += 1
+                return warnings
             self._turn = None
             await self.settle()  # the next one's rows may be with the first session
             return await self.session.append(epoch, batch)

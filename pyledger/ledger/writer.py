@@ -2,8 +2,7 @@
 
 The invariant: nothing leaves here before the batch it rode in is committed. Accepts, declines, replays and
 reads are all answered after `Committer.commit` said True, in order; a batch that did not land is undone, with
-those decided on top of it, and decided again for the same waiting futures. One task runs this file; nothing
-may cancel it.
+those decided on top, and decided again for the same futures. One task runs this file; nothing may cancel it.
 """
 
 import asyncio
@@ -24,9 +23,11 @@ T = TypeVar("T")
 class Writer:
     """Takes commands in and answers them once their batch is committed. One per shard."""
 
-    def __init__(self, engine: Engine, stats: Stats, *, queue_rows_max: int, time_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: Engine, stats: Stats, *, queue_rows_max: int, ahead_rows_min: int, time_ns: Callable[[], int]
+    ) -> None:
         self.engine, self.stats = engine, stats
-        self._queue_rows_max, self._time_ns = queue_rows_max, time_ns
+        self._queue_rows_max, self._ahead_rows_min, self._time_ns = queue_rows_max, ahead_rows_min, time_ns
         self._queue: deque[Asked] = deque()
         self._looks: deque[Look] = deque()
         self._between: deque[Look] = deque()
@@ -67,7 +68,7 @@ class Writer:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         queue.append((what, future))
         self.stats.queue_rows += weight
-        if not self._riding or self.stats.queue_rows >= nouns.AHEAD_ROWS_MIN:
+        if not self._riding or self.stats.queue_rows >= self._ahead_rows_min:
             self._wake.set()
         return future
 
@@ -126,8 +127,7 @@ class Writer:
         return Decided(applied, seen, began_s, time.perf_counter())
 
     async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool], committer: Committer) -> None:
-        """While a batch commits send the rows of the next ahead, if it is decided; encode the replies; and while much
-        waits decide what comes after. What is little gathers."""
+        """While a batch commits: send the next one's rows ahead, encode the replies, decide more while much waits."""
         await asyncio.sleep(0)  # the append leaves first
         self._send_ahead(committer)
         await work(decided.applied.rows, getattr, decided.applied, "replies")
@@ -147,4 +147,4 @@ class Writer:
 
     def _may_decide_ahead(self) -> bool:
         room = len(self._ahead) < nouns.AHEAD_BATCHES_MAX and all(batch.decided for batch in self._ahead)
-        return room and not self._between and self.stats.queue_rows >= nouns.AHEAD_ROWS_MIN
+        return room and not self._between and self.stats.queue_rows >= self._ahead_rows_min

@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import signal
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,9 +35,13 @@ TENANTS: Final = ("north", "south")
 READY_TIMEOUT_S: Final = 60.0
 ORPHANS_TIMEOUT_S: Final = 60.0
 LOOK_S: Final = 0.01
+LOOK_TIMEOUT_S: Final = 5.0
+COUNTED: Final = ("batches", "batches_ahead")
+"""What servers say that they have committed, and how much of it they had sent before its turn."""
 QUICK: Final[dict[str, object]] = {
     "checkpoint_interval_s": 1,  # so that kills meet checkpoints, and restarts have something to replay
     "window_ids": 8_190,  # so that old ids are looked up
+    "ahead_rows_min": 1,  # so that batches are sent ahead, by a second session
     "answer_timeout_ms": 4_000,
     "lease_ms": 2_000,
 }
@@ -57,6 +64,9 @@ class Ground:
     """The number of each tenant in the journal."""
     servers: list[ServerProcess] = field(default_factory=list, init=False)
     """Those of this database, in the order of their start; the last one should serve."""
+
+    counted: dict[int, Counter[str]] = field(default_factory=dict, init=False)
+    """What each server's process has counted until it was last asked."""
 
     def __post_init__(self) -> None:
         self.clusters = Clusters(self.postgres_in or self.directory)
@@ -139,6 +149,13 @@ class Ground:
                 raise Violated(f"{what} after {timeout_s:.0f} s\n{self.said()}")
             await asyncio.sleep(LOOK_S)
 
+    async def count(self) -> Counter[str]:
+        """What all servers together have counted, as far as is known: one that is killed has not told its last."""
+        for server in self.servers:
+            with contextlib.suppress(OSError):
+                self.counted[server.pid] = await asyncio.to_thread(counters, server.url)
+        return sum(self.counted.values(), Counter[str]())
+
     def said(self) -> str:
         """The last words of the servers, for whoever has to find out."""
         return "\n".join(server.log()[-2_000:] for server in self.servers[-2:] if server.log_file.exists())
@@ -180,6 +197,14 @@ class Ground:
         if self.database is not None and self.cluster.has_died():
             self.cluster.process = None
         await self.clusters.stop()
+
+
+def counters(url: str) -> Counter[str]:
+    """What a server counts. Raises `OSError` if it does not say."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=LOOK_TIMEOUT_S) as answer:
+        said = answer.read().decode()
+    found = {name: re.search(rf"^pyledger_{name}_total (\S+)$", said, re.MULTILINE) for name in COUNTED}
+    return Counter({name: int(float(value[1])) for name, value in found.items() if value})
 
 
 @contextlib.asynccontextmanager

@@ -74,10 +74,11 @@ class Siege:
         assert self.load is not None and self.log is not None
         chance = self.asked.chance(number)
         self.load.traffic.chance = chance
-        before = self.log.counts.copy()
+        before, counted = self.log.counts.copy(), await self.ground.count()
         self.load.start()
         try:
             await asyncio.sleep(chance.uniform(*BEFORE_S))
+            await self.ground.count()
             began = time.monotonic()
             notes = await harm(self.ground, chance)
             notes["harm"] = harm.__name__
@@ -85,6 +86,7 @@ class Siege:
             await asyncio.sleep(chance.uniform(*AFTER_S))
             violations = await self.load.finish()
             await self.load.look()
+            notes |= await self.ground.count() - counted
         finally:
             await self.load.abandon()
         violations += await audit(self.ground, self.log)

@@ -94,6 +94,22 @@ async def test_two_sessions_take_turns(database: Database, monkeypatch: pytest.M
     assert await run_as_admin(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ 'writer'") == 0
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+async def test_small_batches_are_sent_ahead_if_the_setting_says_so(database: Database, rows: int) -> None:
+    async with opened(database, ahead_rows_min=2) as ledger:
+        debit, credit = await make_accounts(ledger)
+        assert ledger.stats.batches_ahead == 0
+        for _ in range(BATCHES):
+            riding = [ledger.writer.submit(transfers([fields(debit, credit)]))]
+            await asyncio.sleep(0.1)  # it is on its way
+            riding += [ledger.writer.submit(transfers([fields(debit, credit)])) for _ in range(rows)]
+            await asyncio.wait_for(asyncio.gather(*riding), 10)
+        # The first of them has but opened the second session.
+        assert ledger.stats.batches_ahead == (BATCHES - 1 if rows == 2 else 0)
+        assert await posted(ledger, credit) == BATCHES * (1 + rows)
+        assert await findings(database) == []
+
+
 @both
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_session_dies_with_rows_that_were_sent_ahead(

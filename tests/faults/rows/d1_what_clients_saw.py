@@ -59,18 +59,21 @@ async def cycle(siege: Siege, number: int, kinds: list[Harm]) -> Cycle:
     assert siege.load is not None and siege.log is not None
     chance = siege.asked.chance(number)
     done: list[str] = []
+    counted = await siege.ground.count()
     siege.load.start()
     try:
         while siege.log.counts["operations"] < OPERATIONS:
             await asyncio.sleep(chance.uniform(*BETWEEN_S))
+            await siege.ground.count()
             harm = chance.choice(kinds)
             done.append(harm.__name__)
             await harm(siege.ground, chance)
         violations = await siege.load.finish()
         await siege.load.look()
+        counted = await siege.ground.count() - counted
     finally:
         await siege.load.abandon()
-    notes: dict[str, Any] = {"harms": len(done), "harms_done": done}
+    notes: dict[str, Any] = {"harms": len(done), "harms_done": done} | counted
     violations += await audit(siege.ground, siege.log)
     violations += await siege.judge(notes)
     notes |= {name: siege.log.counts[name] for name in ("answered", "unknown", "status_422")}

@@ -34,6 +34,9 @@ OTHER_BODY_SHARE: Final = 0.10
 TWIN_SHARE: Final = 0.06
 """Retries that are sent at the same moment as the first. All three of those that look back, so half of it in all."""
 TIMELESS_SHARE: Final = 0.2
+CLOCK_AHEAD_MS: Final = 299_500
+"""How far the clock of those who do not look back is ahead, just within what a ledger takes: after a start from a
+checkpoint any id with an earlier time may have been recorded before, and is looked up."""
 WEIGHTS: Final = {
     "transfer": 34, "pending": 14, "post": 9, "void": 5, "reverse": 5, "json_batch": 6, "binary_batch": 5,
     "account": 1, "nobody": 1, "read_account": 12, "read_transfer": 6, "list": 1, "ledger": 1,
@@ -142,7 +145,8 @@ class Traffic:
         low = 2 << 62 | self.chance.getrandbits(62)
         if self._looks_back and self.chance.random() < TIMELESS_SHARE:
             return self.chance.getrandbits(48) << 80 | 4 << 76 | self.chance.getrandbits(12) << 64 | low
-        return time.time_ns() // 1_000_000 << 80 | 7 << 76 | self.chance.getrandbits(12) << 64 | low
+        now_ms = time.time_ns() // 1_000_000 + (0 if self._looks_back else CLOCK_AHEAD_MS)
+        return now_ms << 80 | 7 << 76 | self.chance.getrandbits(12) << 64 | low
 
     def _open_ledger(self, tenant: str, ledger: int) -> Ask:
         return _post(tenant, "/v1/ledgers", "ledger", {"id": ledger, "asset": "EUR", "exponent": 2})

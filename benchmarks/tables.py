@@ -21,14 +21,16 @@ ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = ROOT / "benchmarks" / "results"
 RUNS: Final = "quick-*.json"
 """What is kept of whole runs: `python -m benchmarks --keep quick-1`."""
+FULL_RUNS: Final = "full-*.json"
+"""What is kept of the full size, whole or in part: `python -m benchmarks --full --only W1 --keep full-w1-1`."""
 
 
 NONE_KEPT: Final = "No whole run is kept yet: `python -m benchmarks --keep quick-1` keeps one."
 
 
-def runs() -> list[dict[str, Any]]:
+def runs(pattern: str = RUNS) -> list[dict[str, Any]]:
     """The kept runs, in order of their names."""
-    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(RUNS))]
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(pattern))]
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -41,9 +43,9 @@ def _spread(values: list[float]) -> list[str]:
     return [number(value) for value in (min(values), median(values), max(values))]
 
 
-def targets() -> str:
+def targets(pattern: str = RUNS) -> str:
     """Every target with what the kept runs reached."""
-    kept, rows = runs(), []
+    kept, rows = runs(pattern), []
     if not kept:
         return NONE_KEPT
     for target in TARGETS:
@@ -132,6 +134,7 @@ def load_gates() -> str:
 
 TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "targets": (ROOT / "README.md", targets),
+    "full": (ROOT / "README.md", lambda: targets(FULL_RUNS)),
     "others": (ROOT / "README.md", others),
     "cases": (ROOT / "docs" / "PERFORMANCE.md", cases),
     "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),

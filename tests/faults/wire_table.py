@@ -24,6 +24,9 @@ DOWN_MESSAGES: Final = {
 }  # fmt: skip
 
 
+READY_BYTES: Final = 6
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One byte at which the wire is cut: so many pass, and then none."""
@@ -34,7 +37,7 @@ class Place:
     within: str
     """The message that is cut in two, or whose end is the last that passes."""
     whole: bool
-    """Whether all that the server sends has passed, so that PostgreSQL commits."""
+    """Whether all that the server sends has passed by then, so that PostgreSQL commits."""
 
 
 def messages(data: bytes, names: dict[str, str]) -> list[tuple[int, str]]:
@@ -49,14 +52,23 @@ def messages(data: bytes, names: dict[str, str]) -> list[tuple[int, str]]:
     return found
 
 
+def before_the_last(down: bytes) -> int:
+    """How many bytes the server waits for before it sends the last of an append: those of the answer to rows that were
+    sent ahead. For an append that is one message it waits for nothing, not even for the leave to send rows."""
+    begins = [at for at, name in messages(down, DOWN_MESSAGES) if name == "ReadyForQuery"]
+    return begins[0] + READY_BYTES if len(begins) > 1 else -1
+
+
 def places(shape: str, measured: Armed, seed: int) -> list[Place]:
     """Each byte of what passed, both ways, the ends included; in an order that is spread evenly."""
-    found = []
+    found, sent = [], len(measured.passed[Way.UP])
+    heard = before_the_last(bytes(measured.passed[Way.DOWN]))
     for way, names in ((Way.UP, UP_MESSAGES), (Way.DOWN, DOWN_MESSAGES)):
         data = bytes(measured.passed[way])
         begins = messages(data, names)
         for after in range(len(data) + 1):
             name = begins[max(0, bisect_right(begins, (after - 1, "\uffff")) - 1)][1]
-            found.append(Place(shape, way, after, name, way is Way.UP and after == len(data)))
+            whole = after == sent if way is Way.UP else after > heard
+            found.append(Place(shape, way, after, name, whole))
     random.Random(f"{seed}/{shape}").shuffle(found)
     return found

@@ -1,4 +1,5 @@
-"""C4: the wire between server and PostgreSQL is cut at every byte of an append and its COMMIT, both ways.
+"""C4: the wire between server and PostgreSQL is cut at every byte of an append and its COMMIT, both ways; also of an
+append whose rows are sent ahead of its turn, by the second session or by the first.
 
 Guarded here: each answer that a client gets afterwards is what the journal shows, by id, once; and the journal
 shows a batch whose COMMIT did not get through whole only if it was appended again.
@@ -7,6 +8,7 @@ shows a batch whose COMMIT did not get through whole only if it was appended aga
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 import time
@@ -24,13 +26,24 @@ from tests.faults.proxy import Armed, Break, Cut, Proxy, Way
 from tests.faults.wire_table import Place, places
 from tests.ledger.tools import findings
 
-SHAPES: Final = ("one", "declined", "linked", "full")
-"""An append of one transfer, of one that is declined, of a chain of three, of as many as a batch can hold."""
+SHAPES: Final = ("one", "declined", "linked", "full", "ahead by second", "ahead by first")
+"""An append of one transfer, of one that is declined, of a chain of three, of as many as a batch can hold; and of one
+transfer whose rows are sent while others commit."""
 FULL_PLACES: Final = 60
 """Of a full batch not every byte: it has two million."""
 FULL_COMMANDS: Final = 8_190
 WRITER: Final = b"pyledger writer"
 APPEND: Final = rb"Q....COPY pyledger\.journal"
+AHEAD: Final = rb"Q....BEGIN ISOLATION LEVEL"
+BEFORE: Final = {"ahead by second": (APPEND,), "ahead by first": (APPEND, AHEAD)}
+"""What must be on its way when the one is asked for that is to be sent ahead: an append by the first session, and for
+the first session to have its turn again one that the second has sent ahead."""
+SLOW_S: Final = 0.005
+"""How long each piece of what PostgreSQL says takes meanwhile, so that a commit lasts until the next rows are there."""
+LOOK_S: Final = 0.0005
+AHEAD_TRIES: Final = 100
+"""The first one after a cut opens the second session, and others go without it until it is there."""
+BETWEEN_TRIES_S: Final = 0.01
 FENCE: Final = rb"UPDATE pyledger\.head SET epoch"
 NEVER_BYTES: Final = 2**40
 BREAKS: Final = (Break.RESET, Break.CLOSE, Break.CLIENT_FIRST, Break.TARGET_FIRST)
@@ -58,6 +71,8 @@ class Cutter:
     def __init__(self, here: Ground, proxy: Proxy, sql: asyncpg.Connection[Any]) -> None:
         self.here, self.proxy, self.sql = here, proxy, sql
         self.accounts = [str(new_id()) for _ in range(3)]
+        self.by_first = False
+        """Whether what was sent ahead was with the first session."""
         self._idle: list[Connection] = []
 
     async def open(self) -> None:
@@ -114,18 +129,48 @@ class Cutter:
 
     async def measure(self, shape: str) -> Armed:
         """What passes on the wire for an append of this shape."""
+        if shape in BEFORE:
+            armed, _ = await self.ahead(shape, Cut(Way.UP, NEVER_BYTES, marker=AHEAD, only=WRITER))
+            return armed
         (armed,) = self.proxy.arm(Cut(Way.UP, NEVER_BYTES, marker=APPEND, only=WRITER))
         await self.ask(shape)
         assert len(armed.passed[Way.UP]) > 0, "no append was seen on the wire"
         return armed
 
+    async def ahead(self, shape: str, *cuts: Cut) -> tuple[Armed, list[Told]]:
+        """A transfer whose rows are sent while others are appended, with these cuts; it is the first that is told."""
+        told: list[Told] = []
+        for _ in range(AHEAD_TRIES):
+            asks, observed, ready = [], [], True
+            self.proxy.delay_s[Way.DOWN] = SLOW_S
+            for marker in BEFORE[shape]:
+                (before,) = self.proxy.arm(Cut(Way.UP, NEVER_BYTES, marker=marker, only=WRITER))
+                asks.append(asyncio.create_task(self.ask("one")))
+                observed.append(before)
+                ready = ready and await seen(before, asks[-1])
+            armed = self.proxy.arm(*(cuts if ready else ()))
+            asks.insert(0, asyncio.create_task(self.ask("one")))
+            answers = await asyncio.gather(*asks)
+            self.proxy.arm()
+            self.proxy.delay_s[Way.DOWN] = 0.0
+            told[:0] = [each for some in answers for each in some]
+            if armed and armed[0].link is not None:
+                self.by_first = armed[0].link is observed[0].link
+                return armed[0], told
+            await asyncio.sleep(BETWEEN_TRIES_S)
+        raise AssertionError("no rows are sent ahead")
+
     async def cut(self, place: Place, chance: random.Random) -> tuple[bool, list[Told]]:
         """Cut there, and learn what became of whatever was asked; whether the wire was cut."""
         how = chance.choice(BREAKS)
-        cuts = [Cut(place.way, place.after_bytes, how, marker=APPEND, only=WRITER)]
+        marker = AHEAD if place.shape in BEFORE else APPEND
+        cuts = [Cut(place.way, place.after_bytes, how, marker=marker, only=WRITER)]
         if chance.random() < FENCE_CUT_SHARE:
             again = (chance.choice(list(Way)), chance.randrange(FENCE_BYTES_MAX), chance.choice(BREAKS))
             cuts.append(Cut(*again, marker=FENCE, only=WRITER))
+        if place.shape in BEFORE:
+            sent, told = await self.ahead(place.shape, *cuts)
+            return sent.struck.is_set(), told
         full = place.shape == "full"
         company = [chance.random() * COMPANY_S for _ in range(1 if full else 3)]
         if not full and chance.random() > COMPANY_SHARE:
@@ -158,8 +203,8 @@ class Cutter:
                 wrong.append(f"{each} was answered with {at}, the journal says {found[0]['recorded_ns']}")
         first = by_id[ids[0]]
         landed = bool(first) and struck and first[0]["epoch"] < first[0]["now"]
-        if landed and place.way is Way.UP and not place.whole:
-            wrong.append(f"{ids[0]} is there, but its COMMIT was cut after {place.after_bytes} bytes")
+        if landed and not place.whole:
+            wrong.append(f"{ids[0]} is there, but the wire was cut before PostgreSQL had its COMMIT")
         return wrong, landed
 
     async def replays(self, told: list[Told], shape: str) -> list[str]:
@@ -195,10 +240,17 @@ async def run(asked: Run) -> AsyncIterator[Cycle]:
                 yield await one(cutter, number, table[number % len(table)], asked)
 
 
+async def seen(armed: Armed, ask: asyncio.Task[list[Told]]) -> bool:
+    """Whether the beginning of what it waits for passes before this is answered."""
+    while armed.link is None and not ask.done():
+        await asyncio.sleep(LOOK_S)
+    return armed.link is not None
+
+
 def spread(by_shape: dict[str, list[Place]]) -> list[Place]:
-    """All cuts in the order in which they are made: those of a full batch are strewn among the others."""
+    """All cuts in the order in which they are made: shapes in turn, and those of a full batch strewn among them."""
     full = by_shape.pop("full")[:FULL_PLACES]
-    table = [place for found in by_shape.values() for place in found]
+    table = [place for turn in itertools.zip_longest(*by_shape.values()) for place in turn if place is not None]
     for number, place in enumerate(full):
         table.insert(number * len(table) // len(full), place)
     return table
@@ -215,7 +267,7 @@ async def one(cutter: Cutter, number: int, place: Place, asked: Run) -> Cycle:
         struck, told = await cutter.cut(place, chance)
         notes["learnt_ms_max"] = round((time.monotonic() - began) * 1000, 1)
         wrong, landed = await cutter.judge(place, struck, told)
-        if place.shape in ("one", "declined") and chance.random() < RETRY_SHARE:
+        if place.shape not in ("linked", "full") and chance.random() < RETRY_SHARE:
             wrong += await cutter.replays(told, place.shape)
     except (OSError, TimeoutError, AssertionError) as error:
         wrong.append(f"no outcome: {type(error).__name__}: {error}\n{cutter.here.said()}")
@@ -223,6 +275,8 @@ async def one(cutter: Cutter, number: int, place: Place, asked: Run) -> Cycle:
         assert cutter.here.database is not None
         wrong += [f"check: {each.place}: {each.wrong}" for each in await findings(cutter.here.database)]
     notes |= {"landed": int(landed), "again": int(struck and not landed), "missed": int(not struck)}
+    if place.shape in BEFORE:
+        notes |= {"ahead": int(struck), "ahead_by_first": int(struck and cutter.by_first)}
     return Cycle(number, int(struck), wrong, notes)
 
 

@@ -67,11 +67,11 @@ class KeyAccess:
         self._store = store
 
     def known(self, headers: HeaderMap) -> Principal | None:
-        """One hash and one lookup."""
-        authorization = headers.get("authorization")
-        if authorization is None or not authorization.startswith(SCHEME) or self._store.is_stale():
+        """One hash and one lookup. Nobody, where two keys are shown: something on the way may go by the other one."""
+        given = headers.get_all("authorization")
+        if len(given) != 1 or not given[0].startswith(SCHEME) or self._store.is_stale():
             return None
-        principal = self._store.find(authorization[len(SCHEME) :])
+        principal = self._store.find(given[0][len(SCHEME) :])
         if principal is None or principal.expires_at is None or not principal.is_expired(time.time()):
             return principal
         return None

@@ -77,9 +77,10 @@ async def test_keys_that_are_none(guarded: ServerProcess, owner: Any) -> None:
         refused(answer, 401, code)
     lower = await asyncio.to_thread(talker.get, "/v1/ledgers", headers={"Authorization": f"bearer {made.key}"})
     assert lower.status == 200
-    twice = (f"GET /v1/ledgers HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\nAuthorization: Bearer {made.key}x\r\n"
-             f"Authorization: Bearer {made.key}\r\n\r\n")  # fmt: skip
-    assert b" 401 " in await asyncio.to_thread(talker.send, twice.encode())
+    for first, second in ((f"{made.key}x", made.key), (made.key, f"{made.key}x"), (made.key, made.key)):
+        twice = (f"GET /v1/ledgers HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\nAuthorization: Bearer {first}\r\n"
+                 f"Authorization: Bearer {second}\r\n\r\n")  # fmt: skip
+        assert b" 401 " in await asyncio.to_thread(talker.send, twice.encode())
 
 
 async def test_a_key_works_the_moment_it_is_made_and_stops_when_revoked(guarded: ServerProcess, owner: Any) -> None:

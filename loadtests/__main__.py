@@ -27,7 +27,7 @@ from benchmarks.ratios import is_busy
 from loadtests import allowed, config, gates, report, rules
 from loadtests.books import SetUpFailed
 from loadtests.nouns import Plan, Preload, Prices, Profiles, Slo
-from loadtests.run import Asked, Run, RunFailed, Runner, nothing_more
+from loadtests.run import Asked, Run, RunFailed, Runner
 
 OUT: Final = Path(__file__).with_name("out")
 KEPT, BROKEN, NOT_RUN = 0, 1, 2
@@ -63,14 +63,18 @@ def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
         profiles = replace(
             profiles, preload=Preload(accounts_max=suite.gate_accounts_max, rows_max=suite.gate_rows_max)
         )
-    return [rules.plan(name, profiles, duration_s=asked.duration, requests_per_s=asked.rate) for name in names]
+    asked.cores = 0 if asked.url else os.cpu_count() or 0
+    return [
+        rules.plan(name, profiles, duration_s=asked.duration, requests_per_s=asked.rate, cores=asked.cores)
+        for name in names
+    ]
 
 
 async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, slo: Slo, prices: Prices,
                   console: Console) -> tuple[list[Run], dict[str, str]]:  # fmt: skip
     """Every run, on one server; and PostgreSQL's settings. Raises `RunFailed` and `SetUpFailed`."""
-    margins = allowed.bounds if asked.gate and not asked.keep else nothing_more
-    how = Asked(scratch / "runs", asked.duration, asked.rate, asked.processes, asked.seed, margins)
+    margins = None if not asked.gate else allowed.nothing_more if asked.keep else allowed.bounds
+    how = Asked(scratch / "runs", asked.duration, asked.rate, asked.processes, asked.seed, margins, asked.cores)
     runs: list[Run] = []
     with console.status("server: start") as status:
         server = await serve(asked, scratch)
@@ -84,7 +88,7 @@ async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, 
                 if asked.gate and not asked.keep and runs[-1].chances:
                     console.print(f"{plan.profile}: once more, the first try is not judged", highlight=False)
                     runs[-1] = await runner.run(plan)
-                    if is_busy(others_cores := runs[-1].others_cores or 0.0):
+                    if is_busy(others_cores := runs[-1].cores.others or 0.0):
                         runs[-1].gates = gates.on_a_busy_machine(runs[-1].gates, others_cores)
                     tell_of(runs[-1], console)
             return runs, await server.configuration() if server.database is not None else {}

@@ -59,6 +59,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--load", choices=names, default="steady", help="shape and mix, from profiles.toml")
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second, instead of the profile's")
     parser.add_argument("--duration", type=float, default=0.0, help="seconds, instead of the profile's")
+    parser.add_argument("--shared-cores", type=int, default=0, help="cores that the server has to share with Locust")
     # Not in the web UI: its page would show the key to whoever opens it.
     parser.add_argument("--ledger-key", env_var="PYLEDGER_KEY", default="", include_in_web_ui=False, help="API key")
     parser.add_argument("--seed", default="", help="of the schedule and of all choices; none: another each time")
@@ -74,7 +75,10 @@ def begin(environment: Environment, **_: Any) -> None:
     assert options is not None
     made_here = not options.books
     try:
-        plan = rules.plan(options.load, config.profiles(), duration_s=options.duration, requests_per_s=options.rate)
+        plan = rules.plan(
+            options.load, config.profiles(), duration_s=options.duration, requests_per_s=options.rate,
+            cores=options.shared_cores,
+        )  # fmt: skip
         if made_here:
             caller = Caller(environment.host or "", options.ledger_key)
             options.books = msgspec.json.encode(open_books(caller, plan, _tell)).decode()
@@ -109,7 +113,7 @@ def end(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     if session is None or options is None:
         return
-    session.recorder.close()
+    session.close()
     # The shape of a next run must not take this one's end for its own.
     environment.ledger_session = None  # type: ignore[attr-defined]
     if getattr(environment, "ledger_made_books", False):

@@ -7,6 +7,7 @@ rarely), and what cannot be seen from here is None, never 0.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from bisect import bisect_left
@@ -23,6 +24,7 @@ QUERIES: Final = sql.load("loadtests")
 
 CPU_INTERVAL_S: Final = 0.25
 METRICS_INTERVAL_S: Final = 1.0
+ALL_BUSY_SHARE: Final = 0.9
 POINTER_BYTES: Final = 4
 """Of a page, for each row in it."""
 PAGE_SHARE: Final = 8_192 / 8_168
@@ -48,6 +50,22 @@ class Point(Struct, frozen=True):
     postgres_s: float | None
     machine_s: float | None
     """Of all processes on this machine."""
+
+
+class Cores(Struct, frozen=True):
+    """Cores of this machine that were busy in a run, by whom; None where that cannot be seen."""
+
+    generator: float
+    server: float | None
+    postgres: float | None
+    others: float | None
+    of: int
+
+    @property
+    def all_busy(self) -> bool:
+        """Everybody stood in line for a core, and latency is of that, too."""
+        known = [each for each in (self.generator, self.server, self.postgres, self.others) if each is not None]
+        return sum(known) > ALL_BUSY_SHARE * self.of
 
 
 async def counters(database: Any) -> Counters:
@@ -111,13 +129,17 @@ class Watch:
         found = [end - start for start, end in pairs if start is not None and end is not None]
         return (found[0], found[1]) if len(found) == len(pairs) else None
 
-    def others_cores(self, from_s: float, to_s: float, generator_s: float) -> float | None:
-        """Cores that were busy with neither server, PostgreSQL nor generator; None if that cannot be seen."""
-        ours, process = self.cpu_between(from_s, to_s), self._service.process
+    def cores(self, from_s: float, to_s: float, generator: float) -> Cores:
+        """Who kept how many cores busy between two wall times."""
+        ours, seconds = self.cpu_between(from_s, to_s), to_s - from_s
+        server, postgres = (None, None) if ours is None else (each / seconds for each in ours)
         start, end = self._at(from_s, "machine_s"), self._at(to_s, "machine_s")
-        if ours is None or start is None or end is None or process is None:
-            return None
-        return max(0.0, end - start - sum(ours) - generator_s) / (to_s - from_s)
+        others = None
+        if server is not None and postgres is not None and start is not None and end is not None:
+            others = max(0.0, (end - start) / seconds - server - postgres - generator)
+        # What runs elsewhere says what it used, but this machine's total does not have it.
+        here = self._service.process is not None
+        return Cores(generator, server, postgres, others if here else None, os.cpu_count() or 1)
 
     def _at(self, wall_s: float, which: str) -> float | None:
         """CPU seconds at a moment, on a straight line between the samples around it."""

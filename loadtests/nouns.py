@@ -65,6 +65,12 @@ class Preload(Strict, frozen=True):
     rows_max: int
 
 
+class Machine(Strict, frozen=True):
+    """What the machine of a test can do."""
+
+    requests_per_s_a_core_max: float
+
+
 class Behaviour(Strict, frozen=True):
     """How users behave; shares are of 1."""
 
@@ -119,6 +125,7 @@ class Profiles(Strict, frozen=True):
 
     volume: Volume
     preload: Preload
+    machine: Machine
     behaviour: Behaviour
     mix: dict[str, Mix]
     profile: dict[str, Profile]
@@ -234,6 +241,8 @@ class Plan(Struct, frozen=True):
     rows: int
     preload_share: float
     """Of the books that the volume asks for, how much was made; 1 is all."""
+    offered_share: float = 1.0
+    """Of the rate that the volume asks for, how much is offered."""
 
     @property
     def past_the_knee(self) -> bool:

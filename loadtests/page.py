@@ -75,8 +75,9 @@ def _gates(gates: list[dict[str, Any]]) -> str:
 
 def _runs(runs: list[dict[str, Any]]) -> str:
     heads = ("run", "requests/s offered", "transactions/s offered", "requests", "transactions", "accepted", "declined",
-             "retries", "errors", "customers", "rows before", "of the volume's books", "generator of a core",
-             "generator late p99 ms", "cores busy otherwise", "knee, requests/s")  # fmt: skip
+             "retries", "errors", "customers", "rows before", "of the volume's books", "of its peak",
+             "generator late p99 ms", "generator at most, of a core", "it stood in line for one", "cores: generator",
+             "server", "PostgreSQL", "others", "knee, requests/s")  # fmt: skip
 
     def row(run: dict[str, Any]) -> Iterable[str]:
         plan, seen = run["plan"], run["seen"]
@@ -86,9 +87,12 @@ def _runs(runs: list[dict[str, Any]]) -> str:
                       sum(seen["errors"].values()), plan["accounts"], plan["rows"]):  # fmt: skip
             yield _number(value)
         yield f"{plan['preload_share']:.3%}"
-        yield f"{seen['generator_cpu_share']:.0%}"
+        yield f"{plan['offered_share']:.0%}"
         yield _number(seen["generator_late_ms"].get("99"))
-        yield _number(run["others_cores"])
+        yield f"{seen['generator_busiest']:.0%}"
+        yield f"{seen['generator_waited']:.0%}"
+        for who in ("generator", "server", "postgres", "others"):
+            yield _number(run["cores"][who])
         yield _number((run["knee"] or {}).get("requests_per_s"))
 
     return _table(heads, (row(run) for run in runs))

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import IO, Any, Final
 
+from loadtests import effort
 from loadtests.nouns import WARM_UP_S
 
 STEPS_PER_DOUBLING: Final = 32
@@ -70,8 +71,7 @@ class Recorder:
         self.arrivals = 0
         self.recent: deque[str] = deque(maxlen=RECENT_IDS)
         self.began_wall_s = time.time()
-        self.cpu_began_s = time.process_time()
-        self.began_monotonic_s = time.monotonic()
+        self.effort: list[effort.Sample] = []
 
     def answered(self, name: str, due_s: float, sent_s: float, done_s: float) -> None:
         """One request got its answer; times in seconds of the run."""
@@ -83,6 +83,10 @@ class Recorder:
         if due_s >= WARM_UP_S:
             self.service.setdefault(name, Counter())[bucket(done_s - sent_s)] += 1
             self.late[bucket(sent_s - due_s)] += 1
+
+    def look_at_itself(self, second: float) -> None:
+        """Once a second of the run: what this process took until now."""
+        self.effort.append(effort.sample(second))
 
     def failed(self, due_s: float, why: str) -> None:
         """One request went wrong."""
@@ -111,11 +115,9 @@ class Recorder:
 
     def document(self) -> dict[str, Any]:
         """All counts, as JSON can hold them."""
-        elapsed_s = time.monotonic() - self.began_monotonic_s
         return {
             "began_wall_s": self.began_wall_s,
-            "elapsed_s": elapsed_s,
-            "cpu_s": time.process_time() - self.cpu_began_s,
+            "effort": self.effort,
             "by_second": self.by_second, "service": self.service, "late": self.late,
             "errors": self.errors, "error_seconds": self.error_seconds, "declines": self.declines,
             "rows_by_second": self.rows_by_second,

@@ -26,8 +26,6 @@ from loadtests.run import document as run_document
 from loadtests.seen import summary
 
 ROOT: Final = Path(__file__).parent.parent
-GENERATOR_SHARE_MAX: Final = 0.8
-"""Of a core. Above it the generator itself is late, and adds its own lateness to every latency."""
 
 
 def cost_of(runs: Iterable[Run], volume: str) -> Cost | None:
@@ -65,10 +63,7 @@ def run_lines(run: Run) -> Iterator[str]:
     yield (f"  authorization ms: p50 {card.get('50')}, p95 {card.get('95')}, p99 {card.get('99')}, most"
            f" {card.get('100')}; from sending alone p99 {service.get('99')}; the generator was late by p99"
            f" {late.get('99')}")  # fmt: skip
-    if seen.cpu_share > GENERATOR_SHARE_MAX:
-        yield f"  [yellow]the generator used {seen.cpu_share:.0%} of a core: its own lateness is in the latencies[/]"
-    if run.others_cores is not None and is_busy(run.others_cores):
-        yield f"  [yellow]{run.others_cores:.1f} cores were busy with something else: provisional figures[/]"
+    yield from _effort_lines(run)
     if seen.totals["reconnects"]:
         yield f"  {seen.totals['reconnects']} connections broke and were made anew"
     if plan.past_the_knee and run.knee is None:
@@ -81,6 +76,24 @@ def run_lines(run: Run) -> Iterator[str]:
     for gate in run.gates:
         if gate.kept is False:
             yield f"  [red]{gate.line()}[/]"
+
+
+def _effort_lines(run: Run) -> Iterator[str]:
+    """Who had the cores, and whether the generator or the machine was what gave out."""
+    plan, effort, cores = run.plan, run.seen.effort, run.cores
+    if plan.offered_share < 1.0:
+        yield (f"  {plan.offered_share:.0%} of the peak that the volume asks for: what {cores.of} cores can offer and"
+               f" serve at once, by requests_per_s_a_core_max in profiles.toml")  # fmt: skip
+    parts = {"generator": cores.generator, "server": cores.server, "PostgreSQL": cores.postgres, "others": cores.others}
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in parts.items() if value is not None)
+    yield (f"  cores busy: {shown} of {cores.of}; the generator took at most {effort.busiest:.0%} of a core and stood"
+           f" in line for one {effort.waited(0.0, plan.seconds):.0%} of the time")  # fmt: skip
+    if effort.gave_out:
+        yield "  [yellow]the generator itself gave out: its own lateness is in the latencies (--processes adds more)[/]"
+    elif cores.all_busy:
+        yield f"  [yellow]all {cores.of} cores were busy: whoever waits for one is late, the generator as well[/]"
+    if cores.others is not None and is_busy(cores.others):
+        yield f"  [yellow]{cores.others:.1f} cores were busy with something else: provisional figures[/]"
 
 
 def closing_lines(found: dict[str, Any]) -> Iterator[str]:

@@ -79,12 +79,23 @@ def merchants(customers: int) -> int:
     return max(MERCHANTS_MIN, round(customers * MERCHANTS_SHARE))
 
 
-def plan(name: str, profiles: Profiles, *, duration_s: float = 0.0, requests_per_s: float = 0.0) -> Plan:
-    """One run; a duration or a rate that is given wins over the profile's."""
+def sampled(profile: Profile, per_s: float, per_request: float, profiles: Profiles, cores: int) -> float:
+    """Of a volume's rate, the share that generator and server can do on cores that they share; 0 cores: all of it."""
+    most_per_s = cores * profiles.machine.requests_per_s_a_core_max
+    return min(1.0, most_per_s / (per_s * per_request)) if profile.volume and cores else 1.0
+
+
+def plan(
+    name: str, profiles: Profiles, *, duration_s: float = 0.0, requests_per_s: float = 0.0, cores: int = 0
+) -> Plan:
+    """One run; a duration or a rate that is given wins over the profile's. `cores`: shared with the server."""
     profile = profiles.profile[name]
     mix, behaviour = profiles.mix[profile.mix], profiles.behaviour
     per_request = requests_per_transaction(mix, behaviour)
-    per_s = requests_per_s / per_request if requests_per_s else base_per_s(profile, profiles)
+    whole_per_s, share_offered = base_per_s(profile, profiles), 1.0
+    if not requests_per_s:
+        share_offered = sampled(profile, whole_per_s, per_request, profiles, cores)
+    per_s = requests_per_s / per_request if requests_per_s else whole_per_s * share_offered
     shape = stretches(profile, per_s, duration_s or profile.duration_s)
     top = max(stretch.per_s for stretch in shape)
     customers, rows, share = preload(profile.volume or "today", profiles)
@@ -100,4 +111,5 @@ def plan(name: str, profiles: Profiles, *, duration_s: float = 0.0, requests_per
         accounts=customers,
         rows=rows,
         preload_share=share,
+        offered_share=share_offered,
     )

@@ -43,20 +43,18 @@ class RunFailed(RuntimeError):
     """A run could not be made. `str()` says why."""
 
 
-def nothing_more(_others_cores: float | None) -> Allowed:
-    """The bounds of slo.toml as they stand."""
-    return {}
-
-
 class Asked(msgspec.Struct, frozen=True):
-    """How runs are made. `allowed` says, by the cores that were busy otherwise, what a run may take beyond the SLO."""
+    """How runs are made. `allowed` says, by the cores that were busy otherwise, what a gate's run may take; without
+    it slo.toml stands as it is, for the whole run."""
 
     scratch: Path
     duration_s: float = 0.0
     requests_per_s: float = 0.0
     processes: int = 1
     seed: str = ""
-    allowed: Callable[[float | None], Allowed] = nothing_more
+    allowed: Callable[[float | None], Allowed] | None = None
+    cores: int = 0
+    """That generator and server share; 0 where they do not."""
 
 
 class Run(msgspec.Struct):
@@ -71,8 +69,7 @@ class Run(msgspec.Struct):
     cost: cost.Cost | None
     knee: dict[str, float] | None
     proof: dict[str, int]
-    others_cores: float | None
-    """Cores of this machine that were busy with something else meanwhile."""
+    cores: measure.Cores
 
     @property
     def chances(self) -> list[Gate]:
@@ -102,6 +99,8 @@ class Runner:
         directory.mkdir(parents=True)
         setup = await measure.counters(database) if database is not None else None
         books = await asyncio.to_thread(self._open, plan)
+        if database is not None:
+            await database.execute(measure.QUERIES["look_after_books"], timeout=LOCUST_TIMEOUT_S)
         await self._look_at_idle()
         start = await measure.counters(database) if database is not None else None
         async with measure.Watch(service) as watch:
@@ -119,11 +118,12 @@ class Runner:
         first_s = seen.began_wall_s + START_DELAY_S
         queue = [(wall_s - first_s, rows) for wall_s, rows in watch.queue if 0.0 <= wall_s - first_s <= plan.seconds]
         deepest = max((rows for _, rows in queue), default=None)
-        others = watch.others_cores(first_s, first_s + plan.seconds, seen.cpu_cores * plan.seconds)
+        cores = watch.cores(first_s, first_s + plan.seconds, seen.effort.cores(0.0, plan.seconds))
+        allowed = None if self._asked.allowed is None else self._asked.allowed(cores.others)
         return Run(
-            plan, seen, gates.judge(plan, seen, found, deepest, self._slo, self._asked.allowed(others)), queue, usage,
+            plan, seen, gates.judge(plan, seen, found, deepest, self._slo, allowed), queue, usage,
             None if usage is None else cost.price(usage, self._prices),
-            gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof, others,
+            gates.knee(plan, seen, self._slo) if plan.past_the_knee else None, proof, cores,
         )  # fmt: skip
 
     def _open(self, plan: Plan) -> Books:
@@ -150,6 +150,7 @@ class Runner:
         arguments = [
             "-f", str(LOCUSTFILE), "--headless", "--host", self._service.url, "--load", plan.profile,
             "--duration", str(asked.duration_s), "--rate", str(asked.requests_per_s), "--seed", asked.seed,
+            "--shared-cores", str(asked.cores),
             "--books", msgspec.json.encode(books).decode(), "--out", str(directory), "--only-summary",
         ]  # fmt: skip
         if asked.processes > 1:
@@ -237,7 +238,7 @@ def document(run: Run) -> dict[str, Any]:
     return {
         "plan": msgspec.to_builtins(run.plan), "seen": run.seen.document(), "queue": run.queue,
         "gates": msgspec.to_builtins(run.gates), "knee": run.knee, "proof": run.proof,
-        "others_cores": run.others_cores,
+        "cores": msgspec.to_builtins(run.cores),
         "usage": msgspec.to_builtins(run.usage),
         "cost": None if run.cost is None else {
             **msgspec.to_builtins(run.cost), "running_usd": run.cost.running_usd,

@@ -11,11 +11,15 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
+from loadtests.effort import Effort
 from loadtests.nouns import AUTHORIZE, WARM_UP_S, Plan
 from loadtests.recorder import ACKNOWLEDGED, TOTALS, bucket_ms
 
+PIECE_S: Final = 5.0
+"""Of a run at 500 requests a second it has 800 authorizations, so that its 99th percentile is not one request's."""
 PERCENTILES: Final = (50.0, 95.0, 99.0, 99.9, 100.0)
 
 _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -52,14 +56,12 @@ class Seen:
         self.declines: Counter[str] = Counter()
         self.rows_by_second: Counter[int] = Counter()
         self.totals: Counter[str] = Counter()
-        self.cpu_share = 0.0
-        """Of a core, of the busiest process."""
-        self.cpu_cores = 0.0
-        """Of all processes together."""
         self.processes = 0
         self.began_wall_s = 0.0
-        for document in documents:
+        every = list(documents)
+        for document in every:
             self._add(document)
+        self.effort = Effort(document["effort"] for document in every)
 
     @classmethod
     def load(cls, plan: Plan, directory: Path) -> Seen:
@@ -69,8 +71,6 @@ class Seen:
     def _add(self, document: dict[str, Any]) -> None:
         self.processes += 1
         self.began_wall_s = max(self.began_wall_s, document["began_wall_s"])
-        self.cpu_cores += document["cpu_s"] / document["elapsed_s"]
-        self.cpu_share = max(self.cpu_share, document["cpu_s"] / document["elapsed_s"])
         for name, seconds in document["by_second"].items():
             mine = self.by_second.setdefault(name, {})
             for second, counts in seconds.items():
@@ -156,9 +156,22 @@ class Seen:
             "declines": dict(self.declines.most_common()),
             "latency_ms": {name: summary(self.latency([name])) for name in self.by_second},
             "service_ms": {name: summary(counts) for name, counts in self.service.items()},
-            "generator_late_ms": summary(self.late), "generator_cpu_share": round(self.cpu_share, 3),
-            "generator_processes": self.processes, "timeline": self.timeline(),
+            "generator_late_ms": summary(self.late), "generator_busiest": round(self.effort.busiest, 3),
+            "generator_waited": round(self.effort.waited(0.0, self.plan.seconds), 3),
+            "generator_gave_out": self.effort.gave_out, "generator_processes": self.processes,
+            "timeline": self.timeline(),
         }  # fmt: skip
+
+    def typical(self, share: float) -> float | None:
+        """A percentile of authorizations in ms, as it is in most of the run: the median over pieces of it.
+
+        A machine that was away for a second makes one piece slow; a server that got slower makes all of them."""
+        starts = [WARM_UP_S]
+        while starts[-1] + 2 * PIECE_S <= self.plan.seconds:
+            starts.append(starts[-1] + PIECE_S)
+        found = [percentile(self.latency([AUTHORIZE], start, start + PIECE_S), share) for start in starts]
+        known = [each for each in found if each is not None]
+        return median(known) if known else None
 
     @property
     def judged_authorizations(self) -> Counter[int]:

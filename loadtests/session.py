@@ -16,6 +16,7 @@ from loadtests.nouns import DRAIN_S, RAMP_UNDER_WAY_MAX, START_DELAY_S, Books, P
 from loadtests.recorder import Recorder
 from loadtests.rules import arrivals
 
+LOOK_INTERVAL_S = 1.0
 SETTLE_S = 0.5
 """After the last arrival, before a process without flows believes that it is done."""
 
@@ -47,6 +48,7 @@ class Session:
         self.under_way = 0
         self._numbers: dict[str, int] = {}
         self._began = time.monotonic() + START_DELAY_S
+        self._looking = gevent.spawn(self._look_at_itself)
 
     def now_s(self) -> float:
         """Seconds since the first possible arrival; negative before."""
@@ -60,6 +62,16 @@ class Session:
         """A number of its own for each source of a kind."""
         self._numbers[kind] = self._numbers.get(kind, -1) + 1
         return self._numbers[kind]
+
+    def _look_at_itself(self) -> None:
+        while self.now_s() < self.plan.seconds + LOOK_INTERVAL_S:
+            self.recorder.look_at_itself(self.now_s())
+            gevent.sleep(LOOK_INTERVAL_S)
+
+    def close(self) -> None:
+        """Write down what was seen."""
+        self._looking.kill()
+        self.recorder.close()
 
     @property
     def over(self) -> bool:

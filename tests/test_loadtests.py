@@ -1,87 +1,22 @@
-"""What the load tests decide without a server: schedules, rates, figures, bounds and prices."""
+"""What the load tests decide without a server: figures, bounds, prices, and who had the cores."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from loadtests import config, cost, gates, nouns, page, recorder, report, rules, run, seen
-from loadtests.pacing import Arrivals
-from loadtests.session import Zipf
+from loadtests import config, cost, effort, gates, measure, nouns, page, recorder, report, rules, run, seen
 
 PROFILES = config.profiles()
 SLO = config.slo()
 PRICES = config.prices()
 STEADY = rules.plan("steady", PROFILES, duration_s=20.0)
-
-
-def schedule(stretches: list[nouns.Stretch], share: float = 1.0, seed: int = 7) -> list[float]:
-    arrivals = Arrivals(stretches, share, Random(seed))
-    return list(iter(arrivals.next, None))
-
-
-def test_the_same_seed_gives_the_same_schedule() -> None:
-    shape = [nouns.Stretch(10.0, 50.0)]
-    assert schedule(shape) == schedule(shape)
-    assert schedule(shape) != schedule(shape, seed=8)
-
-
-def test_arrivals_follow_the_shape() -> None:
-    due = schedule([nouns.Stretch(100.0, 20.0), nouns.Stretch(50.0, 0.0), nouns.Stretch(100.0, 200.0)], 0.5)
-    assert due == sorted(due)
-    assert sum(each < 100.0 for each in due) == pytest.approx(1_000, rel=0.15)
-    assert not [each for each in due if 100.0 <= each < 150.0]
-    assert sum(each >= 150.0 for each in due) == pytest.approx(10_000, rel=0.05)
-    gaps = [later - sooner for sooner, later in pairwise(due) if sooner >= 150.0]
-    mean = sum(gaps) / len(gaps)
-    assert sum((gap - mean) ** 2 for gap in gaps) / len(gaps) == pytest.approx(mean**2, rel=0.1), "not Poisson"
-
-
-def test_what_is_never_sent_can_be_counted() -> None:
-    arrivals = Arrivals([nouns.Stretch(100.0, 30.0)], 1.0, Random(1))
-    sent = [arrivals.next() for _ in range(500)]
-    assert None not in sent
-    assert len(sent) + arrivals.remaining() == len(schedule([nouns.Stretch(100.0, 30.0)], seed=1))
-    assert Arrivals([nouns.Stretch(1.0, 5.0)], 0.0, Random(1)).next() is None
-
-
-@pytest.mark.parametrize("name", sorted(PROFILES.profile))
-def test_the_users_together_offer_what_the_profile_says(name: str) -> None:
-    plan = rules.plan(name, PROFILES)
-    each, behaviour = rules.arrivals(plan.mix, plan.behaviour), plan.behaviour
-    transactions = (
-        each["card"] * rules.card_transactions(behaviour) + each["wallet"] + each["bulk"] * behaviour.batch_rows
-    )
-    assert transactions == pytest.approx(1.0)
-    profile = PROFILES.profile[name]
-    if profile.requests_per_s and profile.shape == "steady":
-        assert plan.requests_per_s == pytest.approx(profile.requests_per_s)
-    assert plan.seconds == pytest.approx(profile.duration_s)
-
-
-def test_a_scale_follows_from_its_volume() -> None:
-    today, projected = rules.plan("today", PROFILES), rules.plan("projected", PROFILES)
-    ratio = PROFILES.volume.projected_per_day / PROFILES.volume.today_per_day
-    assert projected.transactions_per_s == pytest.approx(today.transactions_per_s * ratio)
-    assert projected.rows == pytest.approx(today.rows * ratio, rel=0.01)
-    assert projected.accounts == pytest.approx(today.accounts * ratio, rel=0.01)
-    assert projected.rows <= PROFILES.preload.rows_max
-    assert today.preload_share == projected.preload_share < 1.0
-
-
-def test_zipf_prefers_the_first() -> None:
-    zipf, random = Zipf(1_000, 1.0), Random(3)
-    drawn = Counter(zipf.draw(random) for _ in range(20_000))
-    assert set(drawn) <= set(range(1_000))
-    assert drawn[0] == pytest.approx(2 * drawn[1], rel=0.25)
+ALONE = measure.Cores(generator=0.1, server=0.2, postgres=0.3, others=0.0, of=2)
 
 
 @pytest.mark.parametrize("milliseconds", [0.05, 0.9, 1.0, 14.9, 250.0, 60_000.0])
@@ -96,7 +31,7 @@ def recorded(latencies_s: list[float], **more: Any) -> dict[str, Any]:
         due_s = place / 20.0
         made.answered(nouns.AUTHORIZE, due_s, due_s, due_s + latency_s)
         made.acknowledge(bytes(16), True, due_s)
-    return json.loads(json.dumps(made.document())) | {"elapsed_s": 20.0, "cpu_s": 2.0} | more
+    return json.loads(json.dumps(made.document())) | {"effort": [[0.0, 1.0, 0.0], [20.0, 3.0, 0.5]]} | more
 
 
 def test_figures_leave_the_warm_up_out() -> None:
@@ -149,9 +84,13 @@ def test_each_bound_can_be_broken_and_says_so_in_one_line(
     assert "\n" not in line
 
 
+TWO_IN_A_HUNDRED = [0.004] * 49 + [0.030]
+"""Slow, in each second alike."""
+
+
 def test_the_gate_allows_what_the_kept_runs_showed_and_no_less_than_the_bounds() -> None:
-    slow = seen.Seen(STEADY, [recorded([0.004] * 390 + [0.030] * 10)])
-    p99 = "authorization p99 at 500 requests/s"
+    slow = seen.Seen(STEADY, [recorded(TWO_IN_A_HUNDRED * 8)])
+    p99 = "authorization p99 at 500 requests/s, typical"
 
     def kept(allowed: nouns.Allowed) -> bool | None:
         return {gate.name: gate.kept for gate in gates.latency(STEADY, slow, SLO, allowed)}[p99]
@@ -162,7 +101,47 @@ def test_the_gate_allows_what_the_kept_runs_showed_and_no_less_than_the_bounds()
     assert kept({("busy", 99.0): 40.0}) is False
     good = seen.Seen(STEADY, [recorded(GOOD)])
     tight = gates.latency(STEADY, good, SLO, dict.fromkeys([("steady", 50.0), ("steady", 99.0)], 0.001))
-    assert {gate.kept for gate in tight} == {True}
+    assert {gate.kept for gate in tight} == {True, None}
+
+
+def test_a_moment_away_is_not_typical_and_getting_slower_is() -> None:
+    a_moment = seen.Seen(STEADY, [recorded([0.004] * 300 + [0.200] * 20 + [0.004] * 80)])
+    slower = seen.Seen(STEADY, [recorded(TWO_IN_A_HUNDRED * 8)])
+    for run_seen, typical in ((a_moment, True), (slower, False)):
+        whole = {gate.name: gate.kept for gate in gates.latency(STEADY, run_seen, SLO, None)}
+        assert whole["authorization p99 at 500 requests/s"] is False, "of the whole run both are broken"
+        found = {gate.name: gate.kept for gate in gates.latency(STEADY, run_seen, SLO, {})}
+        assert found["authorization p99 at 500 requests/s, typical"] is typical
+        assert found["authorization p99 at 500 requests/s"] is None, "shown, not judged"
+
+
+def samples(*shares: float) -> list[effort.Sample]:
+    """One a second, of a process that kept its core so busy, and stood in line for a tenth of the time."""
+    return [(float(second), 5.0 + sum(shares[:second]), second / 10.0) for second in range(len(shares) + 1)]
+
+
+def test_the_busiest_seconds_of_the_generator_count() -> None:
+    found = effort.Effort([samples(*[0.1] * 20), samples(*[0.2] * 10, *[0.9] * 5, *[0.2] * 5), []])
+    assert found.busiest == pytest.approx(0.9)
+    assert found.gave_out
+    assert found.cores(0.0, 20.0) == pytest.approx(0.1 + (15 * 0.2 + 5 * 0.9) / 20)
+    assert found.cores(2.5, 3.5) == pytest.approx(0.3)
+    assert found.waited(0.0, 20.0) == pytest.approx(0.1)
+    assert not effort.Effort([samples(*[0.2] * 10, 0.99, *[0.2] * 9)]).gave_out, "of one second it is nothing"
+    assert effort.Effort([]).busiest == 0.0
+    assert effort.sample(1.0)[1] > 0.0
+
+
+def test_what_the_generator_was_late_by_is_not_the_servers() -> None:
+    slow = [0.004] * 370 + [0.012] * 30
+    given_out = judged([recorded(slow, effort=samples(*[0.95] * 20))], ids=["1 ids are not stored"])
+    p95 = given_out["authorization p95 at 500 requests/s"]
+    assert p95.kept is None
+    assert "95% of a core" in p95.line()
+    assert given_out["authorization p50 at 500 requests/s"].kept is True
+    assert given_out["durability"].kept is False
+    with_time = judged([recorded(slow, effort=samples(*[0.6] * 20))])
+    assert with_time["authorization p95 at 500 requests/s"].kept is False, "it had time to spare"
 
 
 def test_on_a_busy_machine_latency_is_not_judged_and_durability_is() -> None:
@@ -177,7 +156,7 @@ def test_on_a_busy_machine_latency_is_not_judged_and_durability_is() -> None:
 def test_only_what_may_be_chance_is_measured_again() -> None:
     def chances(**books: Any) -> list[str]:
         found = list(judged([recorded([0.004] * 370 + [0.012] * 30)], **books).values())
-        made = run.Run(STEADY, seen.Seen(STEADY, []), found, [], None, None, None, {}, None)
+        made = run.Run(STEADY, seen.Seen(STEADY, []), found, [], None, None, None, {}, ALONE)
         return [gate.name for gate in made.chances]
 
     assert chances() == ["authorization p95 at 500 requests/s"]
@@ -257,10 +236,25 @@ def test_the_page_stands_alone_and_escapes() -> None:
     found_seen = seen.Seen(STEADY, [recorded(GOOD, errors={"<script>": 1})])
     gate = gates.Gate("steady", "<b>", "1", "2", False, "<script>")
     price = cost.price(USAGE, PRICES)
-    finished = run.Run(STEADY, found_seen, [gate], [(1.0, 2.0)], USAGE, price, None, {}, 0.5)
+    finished = run.Run(STEADY, found_seen, [gate], [(1.0, 2.0)], USAGE, price, None, {}, ALONE)
     found = report.document([finished], SLO, PRICES, {}, seed="1", gate=False)
     html = page.render(json.loads(json.dumps(found)))
     assert "<script" not in html
     assert "src=" not in html and "href=" not in html
     assert html.count("<svg") >= 4
     assert "FAILED" in html
+
+
+def test_who_had_the_cores_is_said() -> None:
+    def said(plan: nouns.Plan, cores: measure.Cores, *shares: float) -> str:
+        watched = seen.Seen(plan, [recorded(GOOD, effort=samples(*shares))])
+        return "\n".join(report.run_lines(run.Run(plan, watched, [], [], None, None, None, {}, cores)))
+
+    quiet = said(STEADY, ALONE, *[0.3] * 20)
+    assert "generator 0.10, server 0.20, PostgreSQL 0.30, others 0.00 of 2" in quiet
+    assert "gave out" not in quiet and "were busy" not in quiet and "of the peak" not in quiet
+    assert "generator itself gave out" in said(STEADY, ALONE, *[0.9] * 20)
+    full = measure.Cores(generator=0.5, server=0.4, postgres=1.0, others=None, of=2)
+    assert "all 2 cores were busy" in said(STEADY, full, *[0.5] * 20)
+    capped = rules.plan("projected", PROFILES, cores=2)
+    assert f"{capped.offered_share:.0%} of the peak" in said(capped, ALONE, *[0.5] * 20)

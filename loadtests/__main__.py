@@ -46,7 +46,11 @@ def options() -> argparse.Namespace:
     parser.add_argument("--url", default="", help="a server that runs already")
     parser.add_argument("--key", default=os.environ.get("PYLEDGER_KEY", ""), help="its API key")
     parser.add_argument("--database", default="", metavar="URL", help="its PostgreSQL, to prove and to price in full")
+    parser.add_argument(
+        "--launcher", default=" ".join(service.LAUNCHER), metavar="MODULE", help="starts the server instead of it"
+    )
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
+    parser.add_argument("--kept", type=Path, default=allowed.KEPT, metavar="FILE", help="the kept runs of the gate")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="for the report")
     return parser.parse_args()
 
@@ -73,7 +77,7 @@ def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
 async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, slo: Slo, prices: Prices,
                   console: Console) -> tuple[list[Run], dict[str, str]]:  # fmt: skip
     """Every run, on one server; and PostgreSQL's settings. Raises `RunFailed` and `SetUpFailed`."""
-    margins = None if not asked.gate else allowed.nothing_more if asked.keep else allowed.bounds
+    margins = None if not asked.gate else allowed.none if asked.keep else partial(allowed.bounds, path=asked.kept)
     how = Asked(scratch / "runs", asked.duration, asked.rate, asked.processes, asked.seed, margins, asked.cores)
     runs: list[Run] = []
     with console.status("server: start") as status:
@@ -105,7 +109,7 @@ def tell_of(run: Run, console: Console) -> None:
 async def serve(asked: argparse.Namespace, scratch: Path) -> service.Service:
     """The server that a URL names, or one of our own."""
     if not asked.url:
-        return await service.start(scratch / "server", premake_wal=True)
+        return await service.start(scratch / "server", premake_wal=True, launcher=tuple(asked.launcher.split()))
     named = service.Service(asked.url.rstrip("/"), asked.key, asked.database)
     if asked.database:
         # Only a superuser may ask where PostgreSQL's data lies, and so find its processes; without, its CPU
@@ -137,7 +141,7 @@ def main() -> int:
     found = report.document(runs, slo, prices, settings, seed=asked.seed, gate=asked.gate)
     paths = report.write(asked.out, found)
     if asked.gate and asked.keep:
-        allowed.keep(runs, found["cost_ratio"])
+        allowed.keep(runs, found["cost_ratio"], asked.kept)
     for line in report.closing_lines(found):
         console.print(line, highlight=False, soft_wrap=True)
     console.print("report: " + " ".join(str(path) for path in paths), highlight=False, soft_wrap=True)

@@ -56,7 +56,7 @@ def at_most(run: str, name: str, value: float | None, bound: float, unit: str = 
 
 
 def latency(plan: Plan, seen: Seen, slo: Slo, allowed: Allowed | None) -> list[Gate]:
-    """Percentiles of authorizations, from when they were due: of the whole run, or of most of it (see `judge`)."""
+    """Percentiles of authorizations, from when they were due: in ms, or in commits (see `judge`)."""
     bound = slo.bound_for(plan.requests_per_s)
     counts = seen.judged_authorizations
     rate = f"at {plan.requests_per_s:,.0f} requests/s"
@@ -73,20 +73,27 @@ def latency(plan: Plan, seen: Seen, slo: Slo, allowed: Allowed | None) -> list[G
         if allowed is None:
             found.append(at_most(plan.profile, name, whole, limit, " ms", chance=True))
             continue
-        room = max(limit, allowed.get((plan.profile, share), limit))
-        why = f"{limit:g} by slo.toml, more by the kept runs" if room > limit else ""
-        found.append(at_most(plan.profile, f"{name}, typical", seen.typical(share), room, " ms", why, chance=True))
+        found.append(in_commits(plan, seen, share, f"{name}, in commits", allowed.get((plan.profile, share))))
         found.append(Gate(plan.profile, name, f"{whole:.4g} ms", f"<= {limit:g} ms", None, SHOWN))
     return found
+
+
+def in_commits(plan: Plan, seen: Seen, share: float, name: str, bound: float | None) -> Gate:
+    """A typical percentile of authorizations over the time that a commit of next to nothing took beside them."""
+    value = seen.in_commits(share)
+    if value is None or bound is None:
+        why = "no commits were made beside it" if value is None else "too few runs are kept"
+        return Gate(plan.profile, name, "" if value is None else f"{value:.4g}", "none", None, why)
+    return at_most(plan.profile, name, value, bound, chance=True)
 
 
 def judge(plan: Plan, seen: Seen, books: Books, queue_rows: float | None, slo: Slo,
           allowed: Allowed | None = None) -> list[Gate]:  # fmt: skip
     """All bounds of one run except cost. On a ramp, which ends where the server does, only the books count.
 
-    With `allowed` latency is that of the run's typical five seconds, and may be as much as kept runs of this kind
-    were seen to have: what a gate needs that must not fall because the machine was away for a moment. Without, it
-    is that of the whole run, and slo.toml stands as it is."""
+    With `allowed` latency is that of the run's typical five seconds over that of a commit beside it, and may be as
+    much as kept runs were seen to have: what a gate needs that must fall for a slower server, and not for a slower
+    disk or because the machine was away for a moment. Without, it is ms of the whole run, as slo.toml has it."""
     run, found = plan.profile, []
     if not plan.past_the_knee:
         found += latency(plan, seen, slo, allowed)

@@ -182,7 +182,7 @@ class Slo(Strict, frozen=True):
 
 
 Allowed = Mapping[tuple[str, float], float]
-"""By profile and percentile, the ms that a busy machine is allowed where that is more than slo.toml says."""
+"""By profile and percentile, what an authorization may take in a gate's run, in commits of next to nothing."""
 
 
 class ComputePrices(Strict, frozen=True):

@@ -27,4 +27,8 @@ FROM pyledger.batch batch WHERE batch.first_ns > $1;
 -- name: look_after_books
 -- Rows that stand for a week were made in seconds. PostgreSQL looks after a table by itself, a minute after it grew
 -- by a fifth: knows what is in it, and where. What the run adds is left to it.
-VACUUM (ANALYZE) pyledger.journal, pyledger.batch
+VACUUM (ANALYZE) pyledger.journal, pyledger.batch;
+
+-- name: commit_nothing
+-- A message in the WAL that nobody reads, and a commit that waits for it.
+SELECT pg_logical_emit_message(true, 'pyledger load test', 'a commit');

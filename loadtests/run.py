@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from benchmarks.proof import Claim, prove
 from benchmarks.service import Service
 from loadtests import cost, gates, measure, readback
 from loadtests.books import Caller, open_books
+from loadtests.commits import Commits
 from loadtests.gates import Gate
 from loadtests.nouns import DRAIN_S, START_DELAY_S, Allowed, Books, Plan, Prices, Slo
 from loadtests.seen import Seen, acknowledged, write_copy
@@ -103,7 +105,12 @@ class Runner:
             await database.execute(measure.QUERIES["look_after_books"], timeout=LOCUST_TIMEOUT_S)
         await self._look_at_idle()
         start = await measure.counters(database) if database is not None else None
-        async with measure.Watch(service) as watch:
+        commits = Commits(service)
+        async with AsyncExitStack() as stack:
+            watch = await stack.enter_async_context(measure.Watch(service))
+            # Where cost is what counts, nobody else may commit.
+            if database is not None and not plan.volume:
+                await stack.enter_async_context(commits)
             await asyncio.sleep(WATCHING_LEAD_S)
             await self._locust(plan, books, directory)
             await asyncio.sleep(WATCHING_LEAD_S)
@@ -116,6 +123,7 @@ class Runner:
             usage = await self._usage(watch, seen, books, start, end)
         proof, found = await self._prove(books, directory, seen, setup, start)
         first_s = seen.began_wall_s + START_DELAY_S
+        seen.commits = [(due_s - first_s, took_ms) for due_s, took_ms in commits.found]
         queue = [(wall_s - first_s, rows) for wall_s, rows in watch.queue if 0.0 <= wall_s - first_s <= plan.seconds]
         deepest = max((rows for _, rows in queue), default=None)
         cores = watch.cores(first_s, first_s + plan.seconds, seen.effort.cores(0.0, plan.seconds))

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from loadtests.effort import Effort
 from loadtests.nouns import AUTHORIZE, WARM_UP_S, Plan
-from loadtests.recorder import ACKNOWLEDGED, TOTALS, bucket_ms
+from loadtests.recorder import ACKNOWLEDGED, TOTALS, bucket, bucket_ms
 
 PIECE_S: Final = 5.0
 """Of a run at 500 requests a second it has 800 authorizations, so that its 99th percentile is not one request's."""
@@ -43,6 +43,11 @@ def summary(counts: Counter[int]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in found.items() if value is not None}
 
 
+def over_commit(authorization_ms: float | None, commit_ms: float | None) -> float | None:
+    """The ratio, where both were measured."""
+    return authorization_ms / commit_ms if authorization_ms is not None and commit_ms else None
+
+
 class Seen:
     """The sum of the documents that recorders left in a directory."""
 
@@ -58,6 +63,8 @@ class Seen:
         self.totals: Counter[str] = Counter()
         self.processes = 0
         self.began_wall_s = 0.0
+        self.commits: list[tuple[float, float]] = []
+        """Second of the run, and ms, of commits of next to nothing beside it: what its disk did."""
         every = list(documents)
         for document in every:
             self._add(document)
@@ -159,18 +166,36 @@ class Seen:
             "generator_late_ms": summary(self.late), "generator_busiest": round(self.effort.busiest, 3),
             "generator_waited": round(self.effort.waited(0.0, self.plan.seconds), 3),
             "generator_gave_out": self.effort.gave_out, "generator_processes": self.processes,
-            "timeline": self.timeline(),
+            "commits": self.commits, "timeline": self.timeline(),
         }  # fmt: skip
 
     def typical(self, share: float) -> float | None:
         """A percentile of authorizations in ms, as it is in most of the run: the median over pieces of it.
 
         A machine that was away for a second makes one piece slow; a server that got slower makes all of them."""
+        return self._median(percentile(self.latency([AUTHORIZE], *piece), share) for piece in self._pieces())
+
+    def typical_commit(self, share: float) -> float | None:
+        """The same of commits of next to nothing beside the run."""
+        pieces = (
+            Counter(bucket(took_ms / 1_000.0) for due_s, took_ms in self.commits if start <= due_s < end)
+            for start, end in self._pieces()
+        )
+        return self._median(percentile(piece, share) for piece in pieces)
+
+    def in_commits(self, share: float) -> float | None:
+        """A typical percentile of authorizations over the same one of commits of next to nothing."""
+        return over_commit(self.typical(share), self.typical_commit(share))
+
+    def _pieces(self) -> list[tuple[float, float]]:
         starts = [WARM_UP_S]
         while starts[-1] + 2 * PIECE_S <= self.plan.seconds:
             starts.append(starts[-1] + PIECE_S)
-        found = [percentile(self.latency([AUTHORIZE], start, start + PIECE_S), share) for start in starts]
-        known = [each for each in found if each is not None]
+        return [(start, start + PIECE_S) for start in starts]
+
+    @staticmethod
+    def _median(values: Iterable[float | None]) -> float | None:
+        known = [each for each in values if each is not None]
         return median(known) if known else None
 
     @property

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from loadtests import config, cost, effort, gates, measure, nouns, page, recorder, report, rules, run, seen
+from loadtests import allowed, config, cost, effort, gates, measure, nouns, page, recorder, report, rules, run, seen
 
 PROFILES = config.profiles()
 SLO = config.slo()
@@ -86,33 +86,51 @@ def test_each_bound_can_be_broken_and_says_so_in_one_line(
 
 TWO_IN_A_HUNDRED = [0.004] * 49 + [0.030]
 """Slow, in each second alike."""
+P99 = "authorization p99 at 500 requests/s"
 
 
-def test_the_gate_allows_what_the_kept_runs_showed_and_no_less_than_the_bounds() -> None:
-    slow = seen.Seen(STEADY, [recorded(TWO_IN_A_HUNDRED * 8)])
-    p99 = "authorization p99 at 500 requests/s, typical"
-
-    def kept(allowed: nouns.Allowed) -> bool | None:
-        return {gate.name: gate.kept for gate in gates.latency(STEADY, slow, SLO, allowed)}[p99]
-
-    assert kept({}) is False
-    assert kept({("steady", 99.0): 40.0}) is True
-    assert kept({("steady", 99.0): 20.0}) is False
-    assert kept({("busy", 99.0): 40.0}) is False
-    good = seen.Seen(STEADY, [recorded(GOOD)])
-    tight = gates.latency(STEADY, good, SLO, dict.fromkeys([("steady", 50.0), ("steady", 99.0)], 0.001))
-    assert {gate.kept for gate in tight} == {True, None}
+def beside(latencies: list[float], commit_ms: float = 1.0) -> seen.Seen:
+    """A run with commits of next to nothing beside it."""
+    found = seen.Seen(STEADY, [recorded(latencies)])
+    found.commits = [(place / 20.0, commit_ms) for place in range(400)]
+    return found
 
 
-def test_a_moment_away_is_not_typical_and_getting_slower_is() -> None:
-    a_moment = seen.Seen(STEADY, [recorded([0.004] * 300 + [0.200] * 20 + [0.004] * 80)])
-    slower = seen.Seen(STEADY, [recorded(TWO_IN_A_HUNDRED * 8)])
-    for run_seen, typical in ((a_moment, True), (slower, False)):
-        whole = {gate.name: gate.kept for gate in gates.latency(STEADY, run_seen, SLO, None)}
-        assert whole["authorization p99 at 500 requests/s"] is False, "of the whole run both are broken"
-        found = {gate.name: gate.kept for gate in gates.latency(STEADY, run_seen, SLO, {})}
-        assert found["authorization p99 at 500 requests/s, typical"] is typical
-        assert found["authorization p99 at 500 requests/s"] is None, "shown, not judged"
+def verdicts(of: seen.Seen, allowed: nouns.Allowed | None) -> dict[str, bool | None]:
+    return {gate.name: gate.kept for gate in gates.latency(STEADY, of, SLO, allowed)}
+
+
+def test_a_gate_allows_what_the_kept_runs_showed() -> None:
+    slow = beside(TWO_IN_A_HUNDRED * 8)
+    assert slow.in_commits(99.0) == pytest.approx(30.0, rel=0.03)
+    assert verdicts(slow, {("steady", 99.0): 40.0})[f"{P99}, in commits"] is True
+    assert verdicts(slow, {("steady", 99.0): 20.0})[f"{P99}, in commits"] is False
+    for unknown in ({}, {("busy", 99.0): 40.0}):
+        assert verdicts(slow, unknown)[f"{P99}, in commits"] is None
+    assert verdicts(slow, {})[P99] is None, "shown, not judged"
+    without = seen.Seen(STEADY, [recorded(GOOD)])
+    assert verdicts(without, {("steady", 99.0): 40.0})[f"{P99}, in commits"] is None
+
+
+def test_a_moment_away_or_a_slow_disk_is_not_the_servers_and_getting_slower_is() -> None:
+    a_moment = beside([0.004] * 300 + [0.200] * 20 + [0.004] * 80)
+    slow_disk = beside([4.0 * each for each in GOOD], commit_ms=4.0)
+    slower = beside(TWO_IN_A_HUNDRED * 8)
+    for of, kept in ((a_moment, True), (slow_disk, True), (slower, False)):
+        assert verdicts(of, None)[P99] is False, "by the milliseconds of the whole run all are broken"
+        assert verdicts(of, {("steady", 99.0): 6.0})[f"{P99}, in commits"] is kept
+
+
+def test_bounds_follow_from_ten_kept_runs(tmp_path: Path) -> None:
+    path = tmp_path / "gates-load.json"
+    made = run.Run(STEADY, beside(GOOD), [], [], None, None, None, {}, ALONE)
+    for _ in range(9):
+        allowed.keep([made], None, path)
+    assert allowed.bounds(0.0, path) == {}
+    allowed.keep([made], None, path)
+    bounds = allowed.bounds(0.0, path)
+    assert set(bounds) == {("steady", share) for share in (50.0, 95.0, 99.0)}
+    assert bounds["steady", 50.0] == pytest.approx(4.0 * 1.05, rel=0.03)
 
 
 def samples(*shares: float) -> list[effort.Sample]:

@@ -15,8 +15,7 @@ import pytest
 
 from benchmarks import gates, ratios
 from benchmarks.ratios import RATIOS, RUNS_MIN
-from loadtests import allowed, config, rules
-from tests.benchmarks.planted import COMMIT_SLEEP_S, PLANTED
+from tests.benchmarks.planted import PLANTED
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 300.0
@@ -32,6 +31,8 @@ SPREAD = {"alone_to_plain": 0.5, "decide_to_echo": 0.25}
 """Of the runs around the one of this moment: half the latency of a commit, and a quarter of the time to decide,
 come and go with what else is busy."""
 SPREAD_ELSE = 0.08
+LOCUST_SPREAD = 0.25
+LOCUST_S = 17.0
 
 
 def test_every_ratio_is_of_known_readings_and_every_slow_down_has_one() -> None:
@@ -40,17 +41,9 @@ def test_every_ratio_is_of_known_readings_and_every_slow_down_has_one() -> None:
     assert set(NOTICED_BY.values()) <= {ratio.name for ratio in RATIOS}
 
 
-def test_a_slower_commit_is_more_than_the_locust_run_is_allowed() -> None:
-    """5 ms more in each commit are 5 ms more in each authorization, in its median most plainly."""
-    bound = config.slo().bound_for(rules.plan("steady", config.profiles()).requests_per_s)
-    assert bound is not None
-    p50_ms = allowed.bounds(0.0).get(("steady", 50.0), bound.p50_ms)
-    assert max(p50_ms, bound.p50_ms) <= COMMIT_SLEEP_S * 1_000.0 + 1.0
-
-
-def run_gates(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_gates(*arguments: str, module: str = "benchmarks.gates") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benchmarks.gates", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
     )  # fmt: skip
 
@@ -80,3 +73,28 @@ def test_a_planted_slow_down_turns_the_gate_red(planted: str, kept: Path) -> Non
     assert f"FAILED: {title}: " in done.stdout
     assert "second try" in done.stdout
     assert json.loads(kept.read_text("utf-8"))["runs"], "a judged run is not kept"
+
+
+@pytest.mark.speed
+def test_a_slower_commit_turns_the_locust_gate_red(tmp_path: Path) -> None:
+    """5 ms more in each commit are that much more in each authorization, in its median most plainly."""
+    kept = tmp_path / "gates-load.json"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        more = ("--gate", "--duration", str(LOCUST_S), "--kept", str(kept), "--out", str(tmp_path / "out"))
+        return run_gates(*more, *arguments, module="loadtests")
+
+    done = run("--keep")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (now,) = ratios.kept_runs(kept)
+    kept.unlink()
+    for place in range(RUNS_MIN):
+        share = 1.0 + LOCUST_SPREAD * (2.0 * place / (RUNS_MIN - 1) - 1.0)
+        steady = {
+            name: value * share if name.startswith("p") else value for name, value in now["profiles"]["steady"].items()
+        }
+        ratios.add_run(kept, {"profiles": {"steady": steady}, "cost_ratio": None})
+    done = run("--launcher", "tests.benchmarks.planted sleep_in_commit")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "FAILED: steady: authorization p50 at 500 requests/s, in commits: " in done.stdout
+    assert "once more" in done.stdout

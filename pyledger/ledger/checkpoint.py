@@ -45,9 +45,6 @@ async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_coun
         url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
     )
     try:
-        # A statement of its own, see there. What others stage meanwhile is of another shard or of a past epoch,
-        # whose transaction cannot commit.
-        await connection.execute(_QUERIES["clear_stage"])
         async with connection.transaction():
             await _merge(connection, shard, streams, taken.holds_removed)
             counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
@@ -93,9 +90,8 @@ async def _merge(
     connection: asyncpg.Connection, shard: int, streams: list[tuple[str, bytes]], removed: list[tuple[int, str]]
 ) -> None:
     for table, stream in streams:
-        await connection.copy_to_table(
-            f"{table}_staged", schema_name="pyledger", source=_parts(stream), format="binary"
-        )
+        await connection.execute(_QUERIES[f"stage_{table}s"])
+        await connection.copy_to_table(f"{table}_staged", schema_name="pg_temp", source=_parts(stream), format="binary")
         await connection.execute(_QUERIES[f"merge_{table}s"], shard)
     if removed:
         tenants, ids = zip(*removed, strict=True)

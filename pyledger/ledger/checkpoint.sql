@@ -1,20 +1,26 @@
 -- What a checkpoint sends, on its own connection: stage, merge, and last of all its compare-and-set.
 
--- name: clear_stage
--- Not in the checkpoint's transaction: a TRUNCATE of an unlogged table that is rolled back right before PostgreSQL
--- crashes can leave its files so that recovery fails ("could not create file ...: File exists") and PostgreSQL
--- starts only at the second attempt. By itself it has nothing to wait for between its first step and its commit.
-TRUNCATE pyledger.ledger_staged, pyledger.account_staged, pyledger.hold_staged
+-- name: stage_ledgers
+-- Where what changed lands before one statement merges it. Temporary, not unlogged: PostgreSQL cannot recover
+-- ("could not create file ...: File exists") where an unlogged table got new files, as TRUNCATE gives it, right
+-- before a crash that loses one of them or a rollback; it would start at the second attempt only.
+CREATE TEMPORARY TABLE ledger_staged (LIKE pyledger.ledger) ON COMMIT DROP
+
+-- name: stage_accounts
+CREATE TEMPORARY TABLE account_staged (LIKE pyledger.account) ON COMMIT DROP
+
+-- name: stage_holds
+CREATE TEMPORARY TABLE hold_staged (LIKE pyledger.hold) ON COMMIT DROP
 
 -- name: merge_ledgers
 INSERT INTO pyledger.ledger AS kept
-SELECT * FROM pyledger.ledger_staged WHERE shard = $1
+SELECT * FROM pg_temp.ledger_staged WHERE shard = $1
 ON CONFLICT ON CONSTRAINT ledger_number_unique DO UPDATE SET imported_ns = excluded.imported_ns, seal = excluded.seal
 
 -- name: merge_accounts
 -- What a transfer can change of an account: its counters, and the flag that closes it.
 INSERT INTO pyledger.account AS kept
-SELECT * FROM pyledger.account_staged WHERE shard = $1 ORDER BY slot
+SELECT * FROM pg_temp.account_staged WHERE shard = $1 ORDER BY slot
 ON CONFLICT ON CONSTRAINT account_slot_unique DO UPDATE SET
     flags = excluded.flags, seal = excluded.seal,
     debits_pending = excluded.debits_pending, debits_posted = excluded.debits_posted,
@@ -22,7 +28,7 @@ ON CONFLICT ON CONSTRAINT account_slot_unique DO UPDATE SET
 WHERE kept.id = excluded.id AND kept.tenant = excluded.tenant
 
 -- name: merge_holds
-INSERT INTO pyledger.hold SELECT * FROM pyledger.hold_staged WHERE shard = $1
+INSERT INTO pyledger.hold SELECT * FROM pg_temp.hold_staged WHERE shard = $1
 ON CONFLICT ON CONSTRAINT hold_id_unique DO NOTHING
 
 -- name: remove_holds

@@ -7,6 +7,7 @@ SELECT
     current_setting('full_page_writes') AS full_page_writes,
     current_setting('synchronous_commit') AS synchronous_commit,
     pg_is_in_recovery() AS in_recovery,
+    has_database_privilege(current_database(), 'TEMPORARY') AS can_stage,
     current_setting('server_encoding') AS encoding,
     (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AS superuser,
     to_regclass('pyledger.journal') IS NOT NULL AS has_journal

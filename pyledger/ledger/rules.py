@@ -134,6 +134,7 @@ class Facts:
     full_page_writes: str
     synchronous_commit: str
     in_recovery: bool
+    can_stage: bool
     encoding: str
     schema_version: str | None
     superuser: bool
@@ -160,6 +161,8 @@ def refusals(facts: Facts) -> Iterable[str]:
         yield f"the database has schema {facts.schema_version}, this server needs {SCHEMA_VERSION}"
     elif not facts.can_append:
         yield "this role may not append to the journal: grant it pyledger_writer"
+    if not facts.can_stage:
+        yield "this role may not make temporary tables, which a checkpoint needs: grant it TEMPORARY on the database"
     if abs(facts.clock_skew_ns) > CLOCK_SKEW_MAX_NS:
         yield f"{clocks_differ(facts.clock_skew_ns)}: at most 1 s is allowed"
 

@@ -18,6 +18,7 @@ from tests.support.clusters import VERSIONS, Clusters, Database, NotHere, make_d
 STAGED = (
     "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'pyledger checkpoint%' AND wait_event_type = 'Lock'"
 )
+UNLOGGED = "SELECT count(*) FROM pg_class WHERE relpersistence <> 'p' AND relnamespace = 'pyledger'::regnamespace"
 
 
 @pytest.fixture(params=VERSIONS)
@@ -64,3 +65,16 @@ async def test_postgresql_starts_after_a_checkpoint_was_cut_off(own_database: Da
     assert await findings(own_database) == []
     for connection in (admin, holder):
         connection.terminate()
+
+
+async def test_no_table_is_unlogged_before_or_after_a_checkpoint(own_database: Database) -> None:
+    """A new file of one, as CREATE and TRUNCATE make it, can keep PostgreSQL from recovering after a loss of power."""
+    admin = await asyncpg.connect(own_database.admin_dsn)
+    async with opened(own_database) as ledger:
+        await make_accounts(ledger)
+        assert await admin.fetchval(UNLOGGED) == 0
+        assert ledger._checkpointer is not None
+        assert await ledger._checkpointer.take()
+        assert await admin.fetchval(UNLOGGED) == 0
+        assert await admin.fetchval("SELECT count(*) FROM pyledger.account") == 2
+    admin.terminate()

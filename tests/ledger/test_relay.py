@@ -295,22 +295,3 @@ async def test_a_second_session_that_comes_too_late_is_ended(
         debit, credit = await make_accounts(ledger)
         await prove(database, ledger, credit, await post(ledger, bulk(debit, credit)))
         assert [each.is_closed() for each in marked] == [True]
-
-
-async def test_half_an_append_is_none(database: Database) -> None:
-    """The end without the rows, or rows upon other rows, never reach PostgreSQL."""
-    engine = new_engine()
-    batch = engine.apply([open_book()], time.time_ns(), [])
-    async with opened(database):
-        session = await Session.open(database.server_dsn, 0)
-        await session.make_partitions(batch.first_ns, 1)
-        with pytest.raises(asyncpg.InterfaceError, match="are not here"):
-            await session.finish(1, batch)
-        await session.send_ahead(batch)
-        for again in (session.append(1, batch), session.send_ahead(batch)):
-            with pytest.raises(asyncpg.InterfaceError, match="other rows"):
-                await again
-        await session.close()
-        with pytest.raises(asyncpg.InterfaceError, match="has ended"):
-            await session.append(1, batch)
-    assert await run_as_admin(database, "SELECT count(*) FROM pyledger.journal") == 0

@@ -32,6 +32,7 @@ def render(found: dict[str, Any]) -> str:
         f" seed {escape(found['seed'])}. The load generator ran on the same machine unless a URL was given.</p>",
         "<h2>Bounds</h2>", _gates(found["gates"]),
         "<h2>Runs</h2>", _runs(found["runs"]),
+        "<h2>Who had the machine</h2>", _cores(found["runs"]),
         "<h2>Latency by request</h2>",
         "<p>Milliseconds from when a request was due. In brackets: from when it was sent, what a closed loop"
         " would have said.</p>", _latencies(found["runs"]),
@@ -76,8 +77,7 @@ def _gates(gates: list[dict[str, Any]]) -> str:
 def _runs(runs: list[dict[str, Any]]) -> str:
     heads = ("run", "requests/s offered", "transactions/s offered", "requests", "transactions", "accepted", "declined",
              "retries", "errors", "customers", "rows before", "of the volume's books", "of its peak",
-             "generator late p99 ms", "generator at most, of a core", "it stood in line for one", "cores: generator",
-             "server", "PostgreSQL", "others", "knee, requests/s")  # fmt: skip
+             "knee, requests/s")  # fmt: skip
 
     def row(run: dict[str, Any]) -> Iterable[str]:
         plan, seen = run["plan"], run["seen"]
@@ -88,12 +88,25 @@ def _runs(runs: list[dict[str, Any]]) -> str:
             yield _number(value)
         yield f"{plan['preload_share']:.3%}"
         yield f"{plan['offered_share']:.0%}"
-        yield _number(seen["generator_late_ms"].get("99"))
+        yield _number((run["knee"] or {}).get("requests_per_s"))
+
+    return _table(heads, (row(run) for run in runs))
+
+
+def _cores(runs: list[dict[str, Any]]) -> str:
+    """Who had the machine."""
+    heads = ("run", "generator, cores", "server", "PostgreSQL", "others", "of", "generator at most, of a core",
+             "it stood in line for one", "it was late, p99 ms", "commit beside it, p50 ms", "p99 ms")  # fmt: skip
+
+    def row(run: dict[str, Any]) -> Iterable[str]:
+        seen, beside = run["seen"], run["seen"]["commit_ms"]
+        yield escape(run["plan"]["profile"])
+        for who in ("generator", "server", "postgres", "others", "of"):
+            yield _number(run["cores"][who])
         yield f"{seen['generator_busiest']:.0%}"
         yield f"{seen['generator_waited']:.0%}"
-        for who in ("generator", "server", "postgres", "others"):
-            yield _number(run["cores"][who])
-        yield _number((run["knee"] or {}).get("requests_per_s"))
+        for value in (seen["generator_late_ms"].get("99"), beside.get("50"), beside.get("99")):
+            yield _number(value)
 
     return _table(heads, (row(run) for run in runs))
 

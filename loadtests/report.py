@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,6 @@ from loadtests import page
 from loadtests.cost import Cost
 from loadtests.gates import Gate, judge_cost
 from loadtests.nouns import AUTHORIZE, Prices, Slo
-from loadtests.recorder import bucket
 from loadtests.run import Run
 from loadtests.run import document as run_document
 from loadtests.seen import summary
@@ -66,7 +64,7 @@ def run_lines(run: Run) -> Iterator[str]:
            f" {card.get('100')}; from sending alone p99 {service.get('99')}; the generator was late by p99"
            f" {late.get('99')}")  # fmt: skip
     if seen.commits:
-        beside = summary(Counter(bucket(took_ms / 1_000.0) for _, took_ms in seen.commits))
+        beside = summary(seen.commit_counts())
         typical = [f"{seen.in_commits(share) or 0.0:.1f}" for share in (50.0, 95.0, 99.0)]
         yield (f"  commits of next to nothing beside it: p50 {beside['50']}, p95 {beside['95']}, p99 {beside['99']} ms;"
                f" typical authorizations took {', '.join(typical)} times as long (p50, p95, p99)")  # fmt: skip

@@ -166,6 +166,7 @@ class Seen:
             "generator_late_ms": summary(self.late), "generator_busiest": round(self.effort.busiest, 3),
             "generator_waited": round(self.effort.waited(0.0, self.plan.seconds), 3),
             "generator_gave_out": self.effort.gave_out, "generator_processes": self.processes,
+            "commit_ms": summary(self.commit_counts()),
             "commits": self.commits, "timeline": self.timeline(),
         }  # fmt: skip
 
@@ -177,11 +178,11 @@ class Seen:
 
     def typical_commit(self, share: float) -> float | None:
         """The same of commits of next to nothing beside the run."""
-        pieces = (
-            Counter(bucket(took_ms / 1_000.0) for due_s, took_ms in self.commits if start <= due_s < end)
-            for start, end in self._pieces()
-        )
-        return self._median(percentile(piece, share) for piece in pieces)
+        return self._median(percentile(self.commit_counts(*piece), share) for piece in self._pieces())
+
+    def commit_counts(self, from_s: float = WARM_UP_S, to_s: float = math.inf) -> Counter[int]:
+        """What commits took that were due in these seconds of the run."""
+        return Counter(bucket(took_ms / 1_000.0) for due_s, took_ms in self.commits if from_s <= due_s < to_s)
 
     def in_commits(self, share: float) -> float | None:
         """A typical percentile of authorizations over the same one of commits of next to nothing."""

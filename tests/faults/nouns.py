@@ -83,6 +83,10 @@ class Violated(AssertionError):
     """What must not happen and did, so that no further cycle can be run; `str()` says what."""
 
 
+def nothing_to_prepare() -> None:
+    """A row that needs nothing built."""
+
+
 def nothing_missing() -> str | None:
     """A row that runs everywhere."""
     return None
@@ -106,6 +110,8 @@ class Row:
     run: Callable[[Run], AsyncIterator[Cycle]]
     needs: Callable[[], str | None] = nothing_missing
     """Why it cannot run on this machine; None if it can. May look, but must not start or install anything."""
+    prepare: Callable[[], object] = nothing_to_prepare
+    """What takes long the first time only, such as a compiler; done in a thread before the row's clock starts."""
     cycle_timeout_s: float = CYCLE_TIMEOUT_S
 
     def cycles(self, size: Size) -> int:

@@ -30,6 +30,8 @@ async def run_row(row: Row, asked: Run, tell: Tell, *, seconds_max: float = floa
         result.verdict, result.reason = Verdict.NOT_RUN, reason
         return result
     try:
+        if not asked.planted:
+            await asyncio.to_thread(row.prepare)
         await _cycles(row, asked, result, tell, time.monotonic() + seconds_max)
     except Exception as error:
         result.verdict, result.reason = Verdict.BROKEN, f"{type(error).__name__}: {error}"

@@ -87,6 +87,22 @@ async def test_a_violation_a_hang_an_error_and_nothing_at_all_do_not_pass(tmp_pa
     assert (await result_of(row(nothing), tmp_path))[0].verdict is Verdict.BROKEN
 
 
+async def test_what_takes_long_once_is_no_part_of_the_time_that_cycles_have(tmp_path: Path) -> None:
+    def slow() -> None:
+        prepared.append(True)
+        time.sleep(0.3)
+
+    def fails() -> None:
+        raise RuntimeError("there is no compiler")
+
+    prepared: list[bool] = []
+    found = await run_row(row(fine, prepare=slow), Run(7, 3, tmp_path), lambda *_: None, seconds_max=0.2)
+    assert (found.verdict, found.cycles, prepared) == (Verdict.PASSED, 3, [True])
+    assert found.seconds < 0.2
+    found, _ = await result_of(row(fine, prepare=fails), tmp_path)
+    assert (found.verdict, found.cycles) == (Verdict.BROKEN, 0)
+
+
 async def test_a_server_that_ended_by_itself_is_a_violation_and_no_breakdown(tmp_path: Path) -> None:
     async def ends(asked: Run) -> AsyncIterator[Cycle]:
         yield Cycle(0, 1)

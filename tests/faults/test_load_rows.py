@@ -1,4 +1,4 @@
-"""Rows F1 and F2 can fail: what they measure is judged, and each kind of wrong is seen."""
+"""Rows E1, F1, F2 and G3 can fail: what they measure is judged, and each kind of wrong is seen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.ground import Ground, ground
-from tests.faults.rows import f1_soak, f2_overload
+from tests.faults.nouns import Run
+from tests.faults.rows import e1_start, f1_soak, f2_overload, g3_hostile
 from tests.faults.running import own_directory
 from tests.faults.watching import Look
 
@@ -17,6 +18,13 @@ MIB = 1 << 20
 def looks(*resident_mib: int, holds: int = 0, queue: int = 0) -> list[Look]:
     """One look for each, the holds growing by as many each time."""
     return [Look(float(at), size * MIB, queue, 10, at * holds) for at, size in enumerate(resident_mib)]
+
+
+def test_a_start_sees_that_it_and_its_replay_are_slow() -> None:
+    found = {"start_s": 4.0, "start_clean_s": 2.5, "rows_past_the_checkpoint": 1_000_000}
+    assert e1_start.judged(1_000_000, found, 500_000)[0] == []
+    assert len(e1_start.judged(1_000_000, found, 1_000_000)[0]) == 1
+    assert len(e1_start.judged(1_000_000, found | {"start_s": 5.1}, 500_000)[0]) == 2
 
 
 def test_a_soak_sees_memory_that_grows_and_lets_what_is_held_have_its_own() -> None:
@@ -66,3 +74,22 @@ async def test_an_overload_sees_a_row_too_many_and_a_refusal_without_a_class(
     monkeypatch.setattr(f2_overload, "REFUSAL", "sold_out")
     lied = await f2_overload.overload(place, 1, 4.0)
     assert [each for each in lied.violations if each.startswith("refused as")]
+
+
+async def test_an_attack_that_lets_honest_clients_wait_is_seen_in_each_of_its_tries(
+    place: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Run(seed=1, cycles=1, directory=place.directory)
+    await place.start_server()
+    books = g3_hostile.Books(place)
+    await books.open()
+    number = g3_hostile.ALL_KINDS.index("smuggled")
+    monkeypatch.setattr(g3_hostile, "WORSE_MAX", float("inf"))
+    patient = await g3_hostile.one(books, number, asked)
+    assert (patient.violations, patient.notes["tries"]) == ([], 1)
+    monkeypatch.setattr(g3_hostile, "WORSE_MAX", 0.0)
+    impatient = await g3_hostile.one(books, number, asked)
+    assert [each.partition(" was ")[0] for each in impatient.violations] == [
+        "smuggled: the honest p99 with the attack and without it"
+    ]
+    assert impatient.notes["tries"] == g3_hostile.TRIES

@@ -37,4 +37,5 @@ ROW: Final = Row(
     campaign=1_000,
     run=run,
     needs=cargo.needs,
+    prepare=lambda: cargo.built("campaign"),
 )

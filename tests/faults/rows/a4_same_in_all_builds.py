@@ -63,4 +63,5 @@ ROW: Final = Row(
     campaign=200,
     run=run,
     needs=cargo.needs,
+    prepare=lambda: [cargo.built(each) for each in PROFILES],
 )

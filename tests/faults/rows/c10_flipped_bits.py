@@ -147,9 +147,11 @@ async def check_books(place: Ground) -> tuple[int | None, str]:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             said, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return None, "it does not end"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return process.returncode, said.decode("utf-8", "replace")
 
 

@@ -1,8 +1,8 @@
 """F2: three times more is offered than the server holds: it goes on at its pace, and says no to the rest at once.
 
-Peak is what some connections get that send a batch when the one before is answered. Then batches are sent by the
-clock, three times as many rows a second, over as many connections as it takes. The queue is set so small that it
-overflows; what is refused must say busy and when to come back, and nothing of it may be recorded.
+Peak is what some connections get that send a batch when the one before is answered, before and after. Between,
+batches are sent by the clock, three times as many rows a second, over as many connections as it takes. The queue is
+set so small that it overflows; what is refused must say busy and when to come back, and nothing of it may be recorded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 from uuid import UUID
 
+from pyledger.settings import Settings
 from tests.faults.ground import TENANTS, Ground, ground
 from tests.faults.load import Connection
 from tests.faults.nouns import Cycle, Row, Run
@@ -23,7 +24,7 @@ from tests.faults.rows.e3_memory import Client
 from tests.faults.traffic import BINARY_TYPE
 from tests.faults.watching import Look, watched
 
-OVERLOAD_S: Final = {"submission": 60, "campaign": 600}
+OVERLOAD_S: Final = {"submission": 20, "campaign": 600}
 PEAK_S: Final = 8.0
 WARM_UP_S: Final = 3.0
 TIMES: Final = 3
@@ -138,7 +139,12 @@ class Offer:
 
 async def overload(place: Ground, number: int, seconds: float) -> Cycle:
     """Peak, then three times as much."""
-    server = await place.start_server(queue_rows_max=QUEUE_ROWS_MAX, checkpoint_interval_s=10, window_ids=1_000_000)
+    server = await place.start_server(
+        queue_rows_max=QUEUE_ROWS_MAX,
+        checkpoint_interval_s=10,
+        window_ids=1_000_000,
+        ahead_rows_min=Settings().ahead_rows_min,
+    )
     client = Client(place, server.url)
     await client.post("/v1/ledgers", b'{"id":1,"asset":"EUR","exponent":2}')
     for each in (DEBIT, CREDIT):
@@ -154,13 +160,15 @@ async def overload(place: Ground, number: int, seconds: float) -> Cycle:
         began = time.monotonic()
         await offer.by_the_clock(TIMES * peak, seconds)
         took = time.monotonic() - began
+    times = sorted(offer.took_ns)
     rate = {name: (offer.counts[name] - before[name]) / took for name in ("offered", "accepted", "refused")}
+    # The machine may have become slower meanwhile, and then it holds less: the lower of the two is what it surely does.
+    peak = min(peak, await offer.as_fast_as_answered(PEAK_S))
     assert rate["offered"] >= OFFERED_MIN * peak, (
         f"only {rate['offered']:,.0f} a second could be offered, peak is {peak:,.0f}"
     )
     wrong = offer.wrong[:10]
     wrong += through(rate, peak) + bounded(watch.looks) + await stored(place, offer.counts["accepted"])
-    times = sorted(offer.took_ns)
     notes: dict[str, Any] = {f"{name}_per_s_max": round(value) for name, value in rate.items()}
     notes |= {"peak_per_s_max": round(peak), "through": round(rate["accepted"] / peak, 2)}
     notes |= {"queue_rows_max": max(look.queue_rows for look in watch.looks)}

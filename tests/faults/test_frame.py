@@ -158,7 +158,12 @@ def test_a_row_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) 
     assert "Q7 is none of" in capsys.readouterr().err
 
 
-def test_an_interruption_that_comes_twice_leaves_nothing_running() -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "between_s"), [(signal.SIGINT, signal.SIGINT, 0.0), (signal.SIGTERM, signal.SIGINT, 0.3)]
+)
+def test_an_interruption_that_comes_twice_leaves_nothing_running(
+    first: signal.Signals, second: signal.Signals, between_s: float
+) -> None:
     seed = random.randrange(2**31)
     program = subprocess.Popen(
         [sys.executable, "-m", "tests.faults", "C1", "--cycles", "50", "--seed", str(seed), "--json"],
@@ -173,8 +178,9 @@ def test_an_interruption_that_comes_twice_leaves_nothing_running() -> None:
             assert json.loads(program.stdout.readline())["seed"] == seed
             started = started_by(program.pid)
             assert any("postgres" in line for line in started.values())
-            for _ in range(2):
-                os.killpg(program.pid, signal.SIGINT)
+            os.killpg(program.pid, first)
+            time.sleep(between_s)
+            os.killpg(program.pid, second)
             assert program.wait(WAIT_S) == EXIT_UNFINISHED
     finally:
         program.kill()

@@ -77,6 +77,7 @@ def duplicate_answered_early() -> None:
 def commit_times_out() -> None:
     """COMMIT has a timeout, and what took longer is taken for what did not happen."""
     from pyledger.ledger.commit import Committer
+    from pyledger.ledger.relay import Relay
 
     commit = Committer.commit
 
@@ -84,8 +85,8 @@ def commit_times_out() -> None:
         try:
             return await asyncio.wait_for(commit(self, applied), COMMIT_TIMEOUT_S)
         except TimeoutError:
-            self.session.terminate()
-            self.session = await self._open_session()
+            self._relay.terminate()
+            self._relay = Relay(await self._open_session(), self._open_session, self._stats)
             return False
 
     Committer.commit = impatient  # type: ignore[method-assign]

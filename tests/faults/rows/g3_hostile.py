@@ -191,7 +191,8 @@ async def tried(books: Books, kind: str, asked: Run, seed: int) -> Try:
 
 async def one(books: Books, number: int, asked: Run) -> Cycle:
     """One kind, until honest clients did not wait too long, or never."""
-    here, kind, chance = books.here, ALL_KINDS[number % len(ALL_KINDS)], asked.chance(number)
+    # By the seed too, so that runs that have no time for all of them begin with different ones.
+    here, kind, chance = books.here, ALL_KINDS[(asked.seed + number) % len(ALL_KINDS)], asked.chance(number)
     tries: list[Try] = []
     while len(tries) < TRIES and not (tries and tries[-1].patient):
         tries.append(await tried(books, kind, asked, chance.randrange(2**31)))

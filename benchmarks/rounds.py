@@ -7,6 +7,8 @@ best round counts, so that what else the machine does for a moment falls on no s
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,9 @@ from benchmarks.session import SINGLE_ANSWER_BYTES
 from benchmarks.workloads import Planner
 
 BATCH_ROUND_TRANSFERS: Final = 30 * BATCH_TRANSFERS
+PARSE_TURNS: Final = 200
+PARSED: Final = 2_000
+"""Transfers that Python's json reads in a turn: a yardstick for one core that is no part of the product."""
 SINGLE_ROUND_S: Final = 1.5
 ALONE_ROUND_S: Final = 1.0
 ALONE_APPENDS: Final = 400
@@ -83,25 +88,15 @@ class Rounds:
         return await self.runner.run(case)
 
     async def _batches(self) -> dict[str, float]:
-        before = await self._deciding()
         found = await self._full("binary")
-        seconds, commands = (now - then for now, then in zip(await self._deciding(), before, strict=True))
         return {
-            "w1_decide_us": seconds * 1e6 / commands,
+            "parse_us": _parse_us(),
             "w1_binary_per_s": found.per_s,
             "w1_server_us": _us(found.server_cpu_s, found.accepted),
             "w1_postgres_us": _us(found.postgres_cpu_s, found.accepted),
             "w1_wal_bytes": found.wal_bytes_per_transfer or 0.0,
             "w1_json_per_s": (await self._full("json")).per_s,
         }
-
-    async def _deciding(self) -> tuple[float, float]:
-        """Seconds that the server has spent deciding, and on how many commands, by its own metrics."""
-        caller = self.service.caller()
-        text = (await caller.expect(self.service.envelope.get("/metrics"), 200)).decode()
-        caller.close()
-        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        return float(values["pyledger_apply_seconds_sum"]), float(values["pyledger_batch_commands_sum"])
 
     async def _kinds(self) -> dict[str, float]:
         return {
@@ -145,6 +140,17 @@ async def opened(service: Service, scratch: Path, planner: Planner, tell: Tell) 
     """Rounds on a server that runs."""
     async with baselines.appender(service) as appender:
         yield Rounds(service, appender, Runner(service, scratch, _silent), planner, scratch, tell)
+
+
+def _parse_us() -> float:
+    """CPU microseconds of Python's json to read a transfer, at its best."""
+    transfer = {"id": "x" * 36, "debit_account_id": "x" * 36, "credit_account_id": "x" * 36, "amount": "1000"}
+    text, found = json.dumps([transfer] * PARSED), []
+    for _ in range(PARSE_TURNS):
+        began = time.process_time()
+        json.loads(text)
+        found.append(time.process_time() - began)
+    return min(found) * 1e6 / PARSED
 
 
 def _us(seconds: float | None, count: int) -> float:

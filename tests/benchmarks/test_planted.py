@@ -22,14 +22,13 @@ TIMEOUT_S = 300.0
 
 NOTICED_BY = {
     "sleep_in_commit": "alone_to_plain",
-    "double_the_engine": "decide_to_echo",
+    "double_the_engine": "batch_cpu_to_parse",
     "statement_per_row": "single_cpu_to_echo",
     "index_the_journal": "wal_to_copy",
     "work_per_request": "single_cpu_to_echo",
 }
-SPREAD = {"alone_to_plain": 0.5, "decide_to_echo": 0.25}
-"""Of the runs around the one of this moment: half the latency of a commit, and a quarter of the time to decide,
-come and go with what else is busy."""
+SPREAD = {"alone_to_plain": 0.5}
+"""Of the runs around the one of this moment: half the latency of a commit comes and goes with what else is busy."""
 SPREAD_ELSE = 0.08
 LOCUST_SPREAD = 0.25
 LOCUST_S = 17.0

@@ -43,11 +43,11 @@ def answer_early(which: Callable[[Any], bool]) -> None:
 
     meanwhile = Writer._meanwhile
 
-    async def and_answer(self: Writer, decided: Any, landing: asyncio.Task[bool]) -> None:
+    async def and_answer(self: Writer, decided: Any, landing: asyncio.Task[bool], committer: Any) -> None:
         for future, reply in zip(self._riding.waiting, decided.applied.replies, strict=True):
             if which(reply):
                 answer(future, (reply, None))
-        await meanwhile(self, decided, landing)
+        await meanwhile(self, decided, landing, committer)
 
     Writer._meanwhile = and_answer  # type: ignore[method-assign]
 

@@ -36,8 +36,8 @@ load: build ## Locust against a server of its own; judged, priced, reported (LOA
 	$(BIN)/python -m loadtests $(LOAD_ARGS)
 
 .PHONY: faults
-faults: build ## do every kind of harm, some twenty seconds or one cycle of each (FAULTS_ARGS=all: whole; "C1 --cycles 300")
-	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all --minutes 0.3)
+faults: build ## do every kind of harm, half a minute or one cycle of each (FAULTS_ARGS=all: whole; "C1 --cycles 300")
+	$(BIN)/python -m tests.faults $(or $(FAULTS_ARGS),all --minutes 0.5)
 
 .PHONY: planted
 planted: build ## can the fault program fail? every bug on purpose, each against the row that must see it

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,6 +29,21 @@ BASE: Final = Path("/var/tmp")  # noqa: S108
 """On a real disk, which /tmp often is not."""
 
 T = TypeVar("T")
+
+
+def at_first_signal(tell: Callable[[int], object]) -> None:
+    """Have the first SIGINT or SIGTERM call `tell` with its number; no further one does anything, to the very end.
+
+    The loop's own handlers would not do: with the loop they go, and the next signal kills what is about to exit.
+    """
+
+    def first(number: int, _frame: object) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        tell(number)
+
+    for each in SIGNALS:
+        signal.signal(each, first)
 
 
 class Guard:
@@ -47,14 +62,10 @@ class Guard:
 
         def end(number: int) -> None:
             self.exit_code = SIGNALLED + number
-            for each in SIGNALS:
-                loop.remove_signal_handler(each)
-                signal.signal(each, signal.SIG_IGN)
             sys.stderr.write("ending: what was started is being stopped\n")
             task.cancel()
 
-        for each in SIGNALS:
-            loop.add_signal_handler(each, end, each)
+        at_first_signal(lambda number: loop.call_soon_threadsafe(end, number))
         try:
             return await task
         finally:

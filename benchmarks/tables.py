@@ -24,7 +24,6 @@ RUNS: Final = "quick-*.json"
 FULL_RUNS: Final = "full-*.json"
 """What is kept of the full size, whole or in part: `python -m benchmarks --full --only W1 --keep full-w1-1`."""
 
-
 WHOLE_SHARE: Final = 99.0
 """The percentile of authorizations that slo.toml is strictest about, over the whole run."""
 

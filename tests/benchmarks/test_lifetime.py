@@ -74,10 +74,13 @@ class Started:
         raise AssertionError(f"no {parts} in time:\n{self.log.read_text('utf-8', 'replace')}")
 
     def signal(self, *numbers: int) -> int:
-        """Send signals, a moment apart; the exit code."""
-        for number in numbers:
-            self.process.send_signal(number)
-            time.sleep(0.3)
+        """Send the first signal, and the others again and again until it has ended; the exit code."""
+        deadline = time.monotonic() + END_TIMEOUT_S
+        self.process.send_signal(numbers[0])
+        while numbers[1:] and self.process.poll() is None and time.monotonic() < deadline:
+            for number in numbers[1:]:
+                self.process.send_signal(number)
+            time.sleep(0.001)
         return self.process.wait(END_TIMEOUT_S)
 
 

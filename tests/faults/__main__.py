@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import random
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from benchmarks.lifetime import at_first_signal
 from tests.faults import registry, results
 from tests.faults.nouns import SHOWN_MAX, SIZES, Cycle, Result, Row, Run, Verdict
 from tests.faults.running import own_directory, run_row
@@ -94,15 +94,8 @@ async def run(
     """Run the rows one after the other. A signal ends it, but only after each row has cleaned up."""
     running = asyncio.current_task()
     assert running is not None
-    told = []
-
-    def stop() -> None:
-        # Once: who signals a process and its group tells it twice, and the second would cut the cleaning up short.
-        if not told:
-            told.append(running.cancel())
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+    loop = asyncio.get_running_loop()
+    at_first_signal(lambda _number: loop.call_soon_threadsafe(running.cancel))
     seconds_max = options.minutes * 60 if options.minutes else float("inf")
     for row in rows:
         cycles = options.cycles or row.cycles(options.size)

@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from tests.faults.running import ended
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGE: Final = "pyledger-faults"
 EXTENSION: Final = "pyledger-py"
@@ -69,12 +71,7 @@ async def said(program: Path, *arguments: str) -> dict[str, Any]:
         env=os.environ | {"RUST_BACKTRACE": "0"},
         limit=2**26,
     )
-    try:
-        out, err = await running.communicate()
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
+    out, err = await ended(running)
     lines = out.splitlines()
     line: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     if running.returncode != 0 and not line.get("wrong"):

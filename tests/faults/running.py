@@ -20,6 +20,16 @@ from tests.support.clusters import make_directory, remove_directory
 Tell = Callable[[Cycle, float], None]
 
 
+async def ended(program: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+    """What a program says until it ends, on stdout and stderr. Whoever waits for it no more, kills it."""
+    try:
+        return await program.communicate()
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+
+
 async def run_row(row: Row, asked: Run, tell: Tell, *, seconds_max: float = float("inf")) -> Result:
     """Run a row until its cycles are done, or no new one begins because `seconds_max` have passed."""
     result = Result(row.id, Verdict.PASSED, asked.seed, asked.first, size=asked.size, planted=asked.planted)

@@ -19,6 +19,7 @@ from typing import Final
 
 from tests.faults import cargo
 from tests.faults.nouns import Cycle, Row, Run
+from tests.faults.running import ended
 
 TARGETS: Final = ("json", "binary", "apply", "undo", "checkpoint", "chain")
 SECONDS: Final = {"submission": 4, "campaign": 600}
@@ -93,12 +94,7 @@ async def fuzz(program: Path, seed: int, seconds: int, crashes: Path) -> tuple[i
     running = await asyncio.create_subprocess_exec(
         program, *options, str(corpus), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, limit=2**26
     )
-    try:
-        _out, err = await running.communicate()
-    finally:
-        if running.returncode is None:
-            running.kill()
-            await running.wait()
+    _out, err = await ended(running)
     text = err.decode(errors="replace")
     counted = re.findall(r"number_of_executed_units:\s*(\d+)", text) or re.findall(r"^#(\d+)\s", text, re.MULTILINE)
     executions = int(counted[-1]) if counted else 0

@@ -23,6 +23,7 @@ import asyncpg
 from tests.faults import damage, pages, values
 from tests.faults.ground import Ground, ground
 from tests.faults.nouns import Cycle, Row, Run
+from tests.faults.running import ended
 from tests.faults.siege import Siege
 from tests.support.clusters import Database, run_as_admin
 from tests.support.process import environment
@@ -145,13 +146,9 @@ async def check_books(place: Ground) -> tuple[int | None, str]:
     )  # fmt: skip
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            said, _ = await process.communicate()
+            said, _ = await ended(process)
     except TimeoutError:
         return None, "it does not end"
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return process.returncode, said.decode("utf-8", "replace")
 
 

@@ -22,6 +22,7 @@ from tests.faults.hostile import KINDS
 from tests.faults.load import Connection
 from tests.faults.nouns import Cycle, Row, Run
 from tests.faults.results import ROOT
+from tests.faults.running import ended
 
 QUIET_S: Final = {"submission": 1.5, "campaign": 4.0}
 ATTACK_S: Final = {"submission": 2.5, "campaign": 20.0}
@@ -134,12 +135,7 @@ class Books:
         process = await asyncio.create_subprocess_exec(
             sys.executable, *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, limit=2**20
         )
-        try:
-            said, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        said, _ = await ended(process)
         assert process.returncode == 0, f"the attacker failed with {process.returncode}"
         came = json.loads(said)
         wrong = [f"{kind}: answered {n} times with {each}" for each, n in came["answers"].items() if each in OWN_FAULT]

@@ -78,6 +78,15 @@ def _notice_death(connection: asyncpg.Connection) -> None:
         same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
 
 
+_READING: Final = _SESSION | {
+    "plan_cache_mode": "force_custom_plan",
+    # What is bounded by time is found by an index. A planner without statistics of the newest partition would read
+    # all of it instead, and with all cores at once.
+    "enable_seqscan": "off",
+    "max_parallel_workers_per_gather": "0",
+}
+
+
 class Pool:
     """Connections for reads and for what may fail and be tried again. Opened when first used.
 
@@ -97,7 +106,7 @@ class Pool:
                     max_size=POOL_CONNECTIONS_MAX,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=READ_TIMEOUT_S,
-                    server_settings=_SESSION | {"application_name": self._name, "plan_cache_mode": "force_custom_plan"},
+                    server_settings=_READING | {"application_name": self._name},
                 )
             return self._pool
 

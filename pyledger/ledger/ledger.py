@@ -27,8 +27,6 @@ from pyledger.ledger.nouns import (
     CLOCK_LOOK_S,
     CLOCK_SKEW_MAX_NS,
     CONNECT_TIMEOUT_S,
-    PARTITION_UPKEEP_S,
-    PARTITIONS_AHEAD_WEEKS,
     Database,
     Exit,
     Fenced,
@@ -41,6 +39,7 @@ from pyledger.ledger.nouns import (
     Unavailable,
     first_line,
 )
+from pyledger.ledger.partitions import Partitions
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import SETTINGS, recover
 from pyledger.ledger.store import Session
@@ -251,7 +250,7 @@ class Ledger:
         return session
 
     def _keep(self, committer: Committer) -> None:
-        """Start what goes on beside the writer: checkpoints and the next partitions."""
+        """Start what goes on beside the writer: checkpoints and the partitions' upkeep."""
         settings = self._settings
         self._checkpointer = Checkpointer(
             self._database.url,
@@ -261,20 +260,13 @@ class Ledger:
             interval_s=settings.checkpoint_interval_s,
             rows=settings.checkpoint_rows,
         )
+        partitions = Partitions(self._pool, self.stats, self._clock, committer.protocol)
         self._keeping = [
             asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
-            asyncio.create_task(self._keep_partitions(committer), name="pyledger partitions"),
+            asyncio.create_task(partitions.make(), name="pyledger partitions"),
+            asyncio.create_task(partitions.summarize(), name="pyledger summaries"),
             asyncio.create_task(self._keep_clock(), name="pyledger clock"),
         ]
-
-    async def _keep_partitions(self, committer: Committer) -> None:
-        while True:
-            try:
-                end_ns = await self._pool.value("make_partitions", self._clock(), 1 + PARTITIONS_AHEAD_WEEKS)
-                committer.protocol.partitions_end_ns = max(committer.protocol.partitions_end_ns, end_ns)
-            except CONNECTION_ERRORS as error:
-                log.warning("the next partitions are not made yet: %s", first_line(error))
-            await asyncio.sleep(PARTITION_UPKEEP_S)
 
     async def _keep_clock(self) -> None:
         """Follow the wall clock, but only where PostgreSQL's agrees with it."""

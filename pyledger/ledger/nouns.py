@@ -11,7 +11,7 @@ from typing import Final
 
 from pyledger._rust import Engine
 
-SCHEMA_VERSION: Final = "0003"
+SCHEMA_VERSION: Final = "0004"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
 """PostgreSQL 15, in the form of `server_version_num`."""
@@ -55,12 +55,18 @@ CLOCK_SKEW_MAX_NS: Final = 1_000_000_000
 """Between this machine's clock and PostgreSQL's."""
 CLOCK_LOOK_S: Final = 5.0
 """How often this machine's clock is compared with PostgreSQL's while serving."""
-WEEK_NS: Final = 7 * 86_400 * 1_000_000_000
+NS_PER_S: Final = 1_000_000_000
+"""Nanoseconds in a second."""
+WEEK_NS: Final = 7 * 86_400 * NS_PER_S
 """One partition of the journal."""
 PARTITIONS_AHEAD_WEEKS: Final = 4
 """Partitions that exist before they are needed: a month in which their upkeep may fail unseen."""
 PARTITION_UPKEEP_S: Final = 3_600.0
 """How often the next partitions are looked after."""
+SUMMARY_ROWS: Final = 32_768
+"""Rows after which the newest partition is summarized on: some 7 ms of reading for a page of history."""
+SUMMARY_LOOK_S: Final = 0.1
+"""How often it is asked whether that is due: at the full rate, 40,000 rows."""
 CHECKPOINT_LOOK_S: Final = 1.0
 """How often it is asked whether a checkpoint is due."""
 CHECKPOINT_REST: Final = 4

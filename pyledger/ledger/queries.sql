@@ -38,6 +38,9 @@ SELECT pyledger.open_shard($1)
 -- name: make_partitions
 SELECT pyledger.make_partitions($1, $2)
 
+-- name: summarize_journal
+SELECT pyledger.summarize_journal($1, $2)
+
 -- name: head
 SELECT epoch, seq, hash, last_ns, owner, beat FROM pyledger.head WHERE shard = $1
 
@@ -211,13 +214,14 @@ SELECT edge_ns, EXISTS (
 ) AS more FROM edge
 
 -- name: page_newest_first
--- Rows are sent as records only after the limit: most of what is looked at is not wanted.
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to see:
+-- it would look through all of the index of ids for one.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
 FROM (
     SELECT * FROM pyledger.journal
-    WHERE shard = $1 AND tenant = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
         AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
         AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
     ORDER BY recorded_ns DESC LIMIT $9
@@ -225,13 +229,14 @@ FROM (
 ORDER BY j.recorded_ns DESC
 
 -- name: page_oldest_first
--- Rows are sent as records only after the limit: most of what is looked at is not wanted.
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to see:
+-- it would look through all of the index of ids for one.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
 FROM (
     SELECT * FROM pyledger.journal
-    WHERE shard = $1 AND tenant = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
         AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
         AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
     ORDER BY recorded_ns LIMIT $9

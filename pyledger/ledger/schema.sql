@@ -189,7 +189,8 @@ BEGIN
         start_ns := from_ns - (from_ns - monday_ns) % week_ns + week * week_ns;
         day := to_char(to_timestamp(start_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYYMMDD');
         IF to_regclass('pyledger.journal_' || day) IS NULL THEN
-            EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL)', 'journal_' || day);
+            EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL) '
+                'WITH (autovacuum_vacuum_insert_threshold = -1)', 'journal_' || day);
             EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant, shard)',
                 'journal_' || day || '_id_unique', 'journal_' || day);
             EXECUTE format('CREATE INDEX %I ON pyledger.%I USING brin (recorded_ns)',
@@ -216,6 +217,35 @@ BEGIN
     RETURN start_ns + week_ns;
 END $$;
 
+-- Summarizes the BRIN index of a journal's partition from a page on, range by range, and returns where it stopped: at
+-- the pages that may still be written to, for a row in a summarized range costs an update of its summary.
+CREATE FUNCTION pyledger.summarize_journal(partition text, from_page bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
+DECLARE
+    range_pages CONSTANT bigint := 128;
+    unsettled_pages CONSTANT bigint := 512;
+    ranges_max CONSTANT bigint := 64;
+    page bigint := from_page - from_page % range_pages;
+    end_page bigint;
+BEGIN
+    IF from_page < 0 OR NOT EXISTS (
+        SELECT FROM pg_inherits WHERE inhparent = 'pyledger.journal'::regclass
+            AND inhrelid = to_regclass(format('pyledger.%I', partition))
+    ) THEN
+        RAISE EXCEPTION 'there is no partition % with a page %', partition, from_page
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    end_page := least(
+        pg_relation_size(format('pyledger.%I', partition)) / current_setting('block_size')::bigint - unsettled_pages,
+        page + ranges_max * range_pages
+    );
+    WHILE page + range_pages <= end_page LOOP
+        PERFORM brin_summarize_range(format('pyledger.%I', partition || '_recorded')::regclass, page);
+        page := page + range_pages;
+    END LOOP;
+    RETURN page;
+END $$;
+
 -- Gives a new shard its head and its empty checkpoint, at the genesis of the chain.
 CREATE FUNCTION pyledger.open_shard(new_shard smallint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -226,10 +256,11 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 REVOKE ALL ON FUNCTION pyledger.make_partitions FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.summarize_journal FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.open_shard FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.refuse_change FROM PUBLIC;
 GRANT USAGE ON SCHEMA pyledger TO pyledger_writer, pyledger_reader;
-GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.open_shard TO pyledger_writer;
+GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.summarize_journal, pyledger.open_shard TO pyledger_writer;
 GRANT SELECT ON pyledger.head, pyledger.journal, pyledger.batch, pyledger.checkpoint, pyledger.ledger,
     pyledger.account, pyledger.hold, pyledger.tenant TO pyledger_writer, pyledger_reader;
 GRANT SELECT ON pyledger.api_key TO pyledger_writer;

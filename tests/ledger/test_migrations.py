@@ -39,6 +39,7 @@ async def test_migrations_build_the_committed_schema(database: Database, empty_d
     connection = await asyncpg.connect(empty_database.owner_dsn)
     await connection.execute("CREATE SCHEMA pyledger AUTHORIZATION pyledger_owner; SET ROLE pyledger_owner")
     await connection.execute((ROOM / "schema.sql").read_text())
+    await connection.execute((ROOM / "views.sql").read_text())
     await connection.close()
     assert dump(database) == dump(empty_database)
 

@@ -7,8 +7,6 @@ best round counts, so that what else the machine does for a moment falls on no s
 from __future__ import annotations
 
 import contextlib
-import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +21,6 @@ from benchmarks.session import SINGLE_ANSWER_BYTES
 from benchmarks.workloads import Planner
 
 BATCH_ROUND_TRANSFERS: Final = 30 * BATCH_TRANSFERS
-PARSE_TURNS: Final = 200
-PARSED: Final = 2_000
-"""Transfers that Python's json reads in a turn: a yardstick for one core that is no part of the product."""
 SINGLE_ROUND_S: Final = 1.5
 ALONE_ROUND_S: Final = 1.0
 ALONE_APPENDS: Final = 400
@@ -90,7 +85,6 @@ class Rounds:
     async def _batches(self) -> dict[str, float]:
         found = await self._full("binary")
         return {
-            "parse_us": _parse_us(),
             "w1_binary_per_s": found.per_s,
             "w1_server_us": _us(found.server_cpu_s, found.accepted),
             "w1_postgres_us": _us(found.postgres_cpu_s, found.accepted),
@@ -140,17 +134,6 @@ async def opened(service: Service, scratch: Path, planner: Planner, tell: Tell) 
     """Rounds on a server that runs."""
     async with baselines.appender(service) as appender:
         yield Rounds(service, appender, Runner(service, scratch, _silent), planner, scratch, tell)
-
-
-def _parse_us() -> float:
-    """CPU microseconds of Python's json to read a transfer, at its best."""
-    transfer = {"id": "x" * 36, "debit_account_id": "x" * 36, "credit_account_id": "x" * 36, "amount": "1000"}
-    text, found = json.dumps([transfer] * PARSED), []
-    for _ in range(PARSE_TURNS):
-        began = time.process_time()
-        json.loads(text)
-        found.append(time.process_time() - began)
-    return min(found) * 1e6 / PARSED
 
 
 def _us(seconds: float | None, count: int) -> float:

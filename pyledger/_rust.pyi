@@ -10,10 +10,13 @@ An `Engine` belongs to one thread. The GIL is released above `gil_rows_min` rows
 
 from typing import Final, Literal, final
 
+from pyledger._rust_feed import FeedPage, FeedQuestion, FeedRows, Sides
+
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
-    "Malformed", "Reply", "decode_account", "decode_accounts", "decode_ledger", "decode_resolution",
-    "decode_transfer", "decode_transfers", "decode_transfers_binary", "json_depth",
+    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "Reply", "Sides", "decode_account", "decode_accounts",
+    "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers", "decode_transfers_binary",
+    "json_depth",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]

@@ -1,4 +1,4 @@
-"""The command line: `pyledger serve | check | rebuild | key | demo | info | migrate`.
+"""The command line: `pyledger serve | check | rebuild | key | demo | feed | info | migrate`.
 
 Guards: each error is one clear line on stderr; the exit code says what kind it was (0 done, 1 something is
 wrong with the books or the command failed, 2 refused before anything was done, 3 fenced, 4 halted); what
@@ -124,13 +124,27 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", parents=[where, machine], help="bring the database's schema up to date")
     migrate.set_defaults(run=_migrate)
 
-    demo = commands.add_parser("demo", parents=[machine], help="a shop's day, against the running server")
-    demo.add_argument("--url", default=os.environ.get("PYLEDGER_URL", "http://127.0.0.1:8080"), help="of the server")
-    demo.add_argument("--key", default=os.environ.get("PYLEDGER_KEY"), help="API key; none for a server with --dev")
+    served = _Parser(add_help=False)
+    served.add_argument("--url", default=os.environ.get("PYLEDGER_URL", "http://127.0.0.1:8080"), help="of the server")
+    served.add_argument("--key", default=os.environ.get("PYLEDGER_KEY"), help="API key; none for a server with --dev")
+    demo = commands.add_parser("demo", parents=[served, machine], help="a shop's day, against the running server")
     demo.set_defaults(run=_demo)
-
+    _add_feed_command(commands, served)
     _add_key_commands(commands, where, machine)
     return parser
+
+
+def _add_feed_command(commands: Any, served: _Parser) -> None:
+    feed = commands.add_parser("feed", parents=[served], help="follow the journal of the running server, a line a row")
+    feed.add_argument("--after", metavar="CURSOR", help="where to go on; else only what is still to come")
+    feed.add_argument("--store", metavar="FILE", help="keep the cursor here, and go on from it the next time")
+    feed.add_argument("--once", action="store_true", help="what is there, from the beginning on, and no further")
+    feed.add_argument("--ledger", type=int, metavar="N", help="of one ledger only")
+    feed.add_argument("--account", metavar="ID", help="of one account only")
+    feed.add_argument("--code", type=int, metavar="N", help="of one code only")
+    feed.add_argument("--declined", action="store_true", help="with what was declined")
+    feed.add_argument("--json", action="store_true", help="a JSON object a line, with its cursor")
+    feed.set_defaults(run=_feed)
 
 
 def _add_key_commands(commands: Any, where: _Parser, machine: _Parser) -> None:
@@ -227,6 +241,12 @@ def _demo(asked: argparse.Namespace) -> int:
     from pyledger.demo import run
 
     return int(_run(run(asked.url, asked.key, as_json=asked.json)))
+
+
+def _feed(asked: argparse.Namespace) -> int:
+    from pyledger.follow import run
+
+    return int(_run(run(asked)))
 
 
 def _key_create(asked: argparse.Namespace) -> int:

@@ -103,6 +103,9 @@ class Settings:
     )
     header_bytes_max: int = _setting(16_384, "bytes of a request's head", low=8_192, high=262_144)
     header_timeout_ms: int = _setting(10_000, "time for a request's head to arrive", low=100, high=600_000)
+    send_timeout_ms: int = _setting(
+        30_000, "a client that takes nothing of its answer for so long is cut off", low=1_000, high=600_000
+    )
     connections_max: int = _setting(4_096, "connections open at once", low=1, high=65_536)
     page_rows_max: int = _setting(1_000, "rows of one page of a list", low=1, high=1_000)
     batch_rows_max: int = _setting(
@@ -114,6 +117,11 @@ class Settings:
     scan_rows_max: int = _setting(
         50_000, "journal rows that one page of history looks at; the page may be short", low=1_000, high=1_000_000
     )
+    feed_readers_max: int = _setting(
+        128, "requests that follow the feed at once, each with at most some MiB that its reader did not take yet",
+        low=1, high=4_096,
+    )  # fmt: skip
+    feed_wait_s: int = _setting(30, "a request for the feed waits at most so long for a row", low=1, high=60)
 
     checkpoint_interval_s: int = _setting(60, "a restart replays at most what came since", low=1, high=86_400)
     checkpoint_rows: int = _setting(

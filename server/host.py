@@ -14,6 +14,7 @@ itself would share it with whoever listens there already, silently.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import resource
 import socket
@@ -145,6 +146,9 @@ class Host:
         host, port = listener.getsockname()[:2]
         self.port: int = port
         self._listener = listener
+        # Its connections inherit this. What is sent to somebody who does not take it stays in memory until then.
+        with contextlib.suppress(AttributeError):  # Linux only
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, settings.send_timeout_ms)
         self._options: dict[str, Any] = {
             "address": host,
             "port": port,

@@ -33,7 +33,7 @@ from pyledger.server.limits import BODY_BYTES_A_ROW, Bodies
 from pyledger.server.memory import keep_one_arena
 from pyledger.server.metrics import Metrics
 from pyledger.server.router import Application
-from pyledger.server.service import STOPPING, Service
+from pyledger.server.service import STOPPING, FeedBounds, Service
 from pyledger.settings import BadSetting, Settings
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Process:
             answers=self.answers,
             metrics=self.metrics,
             page_rows_max=settings.page_rows_max,
+            feed=FeedBounds(settings.feed_readers_max, settings.feed_wait_s),
         )
         self.service.shard = settings.shard
         self.service.openapi = openapi.encode(pyledger.__version__)
@@ -172,7 +173,7 @@ class Process:
         ended = asyncio.create_task(ledger.ended(), name="pyledger-ended")
         told = asyncio.create_task(self.ending.wait(), name="pyledger-ending")
         try:
-            ledger.stats.on_batch = self.metrics.observe_batch
+            ledger.stats.listeners.append(self.metrics.observe_batch)
             if self.settings.dev:
                 self.dev.principal = dev_principal(await _dev_tenant(database))
             self.service.ledger = ledger
@@ -198,6 +199,8 @@ class Process:
         await asyncio.wait({living})
 
     async def _drain(self, timeout_s: float) -> None:
+        if self.service.ledger is not None:
+            self.service.ledger.reads.feed.close()
         try:
             await asyncio.wait_for(self.application.idle(), timeout_s)
         except TimeoutError:

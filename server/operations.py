@@ -14,8 +14,8 @@ import msgspec
 
 from pyledger.identity import Scope
 from pyledger.server import schemas
-from pyledger.server.handlers import accounts, ledgers, transfers, upkeep, writes
-from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
+from pyledger.server.handlers import accounts, feed, ledgers, transfers, upkeep, writes
+from pyledger.server.replies import BINARY_TYPE, EVENTS_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
 from pyledger.server.service import Decode, Request, Service
 
 Handler = Callable[[Service, Request], Awaitable[Answer]]
@@ -205,6 +205,21 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         gives={JSON_TYPE: schemas.TransferPage}, problems=(*READS, "cursor_invalid"),
         notes="A page looks at a bounded piece of the history: it may be short, even empty, and still have "
         "a `next`.",
+    ),
+    Operation(
+        name="followFeed", method="GET", path="/v1/feed", handler=feed.follow, tag="Feed", scope=Scope.READ,
+        summary="Follow the journal from a cursor on", query=schemas.FeedQuery,
+        gives={
+            JSON_TYPE: schemas.FeedPage,
+            EVENTS_TYPE: "Server-sent events, each with a row as its data and the cursor right after it as its id. An "
+            "event without data says up to where was looked. A stream ends after some MiB: ask again.",
+        },
+        problems=(*READS, "cursor_invalid", "cursor_gone", "feed_full"),
+        notes="Openings of ledgers and accounts, transfers, holds and what became of them, expiries included: every "
+        "row that this tenant committed, in the order of commits, none left out. Read again from the last cursor "
+        "after any failure: each row comes at least once. With `Accept: text/event-stream` as events, which go on "
+        "after the `Last-Event-ID` header if there is one, else after `after`. Each page is bounded work: with a "
+        "filter it may be empty and still have a further `next`.",
     ),
     _open(
         name="healthz", path="/healthz", handler=upkeep.healthz, summary="Alive",

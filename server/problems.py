@@ -60,12 +60,15 @@ _HTTP: Final = (
     ("account_not_found", 404, "There is no such account."),
     ("transfer_not_found", 404, "There is no such transfer."),
     ("method_not_allowed", 405, "This path does not have that method; Allow lists those it has."),
+    ("cursor_gone", 410, "The journal does not go on from this cursor: what follows it was archived, or a backup of "
+     "the database was restored. Look at what happened before you read on with `after=latest` or from the beginning."),
     ("body_timeout", 408, "The body did not arrive in time."),
     ("body_too_large", 413, "The body is larger than this operation takes."),
     ("content_type_unsupported", 415, "This operation does not take a body of that Content-Type."),
     ("internal_error", 500, "Something unexpected happened. If this was a write, its outcome is unknown: "
      "send it again with the same id."),
     ("connections_full", 503, "More requests are being served at once than the limit allows."),
+    ("feed_full", 503, "More readers follow the feed at once than the limit allows."),
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("queue_full", 503, "The queue is full. Nothing was recorded."),
     ("unavailable", 503, "The ledger cannot be reached or is owned by another server. Nothing was recorded."),

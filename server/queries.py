@@ -21,13 +21,13 @@ T = TypeVar("T", bound=msgspec.Struct)
 PARAMETERS_MAX: Final = 16
 """Parameters in one query; the longest list of them here has half as many."""
 
-NUMBERS: Final = frozenset({"ledger", "limit"})
+NUMBERS: Final = frozenset({"code", "ledger", "limit", "wait_s"})
 """The parameters that are whole numbers; all others are text."""
 
 LEDGER_MAX: Final = 2**31 - 1
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
 _INSTANT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -78,7 +78,7 @@ def uuid_of(text: str, parameter: str | None = None) -> str:
 
 def ledger_of(text: str) -> int:
     """A ledger's number from a path. Raises `Refused`."""
-    if _NUMBER.fullmatch(text) is None or int(text) > LEDGER_MAX:
+    if _NUMBER.fullmatch(text) is None or not 1 <= int(text) <= LEDGER_MAX:
         raise Refused("id_invalid", f"The id of a ledger is a number from 1 to {LEDGER_MAX}.")
     return int(text)
 

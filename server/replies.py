@@ -23,6 +23,7 @@ COMMON: Final[Headers] = [
 JSON_TYPE: Final = "application/json"
 PROBLEM_TYPE: Final = "application/problem+json"
 BINARY_TYPE: Final = "application/vnd.pyledger.transfers"
+EVENTS_TYPE: Final = "text/event-stream"
 RESULTS_TYPE: Final = "application/vnd.pyledger.results"
 
 REPLAYED: Final = ("idempotent-replayed", "true")
@@ -33,6 +34,7 @@ JSON: Final[Headers] = [("content-type", JSON_TYPE), *COMMON]
 JSON_REPLAYED: Final[Headers] = [*JSON, REPLAYED]
 BINARY: Final[Headers] = [("content-type", RESULTS_TYPE), *COMMON]
 BINARY_REPLAYED: Final[Headers] = [*BINARY, REPLAYED]
+EVENTS: Final[Headers] = [("content-type", EVENTS_TYPE), ("x-accel-buffering", "no"), *COMMON, CLOSE]
 PROBLEM: Final[Headers] = [("content-type", PROBLEM_TYPE), *COMMON]
 PROBLEM_REPLAYED: Final[Headers] = [*PROBLEM, REPLAYED]
 PROBLEM_RETRY: Final[Headers] = [*PROBLEM, RETRY_AFTER]
@@ -40,6 +42,9 @@ TEXT_METRICS: Final[Headers] = [("content-type", "text/plain; version=0.0.4; cha
 
 OK: Final = 200
 CREATED: Final = 201
+
+STREAMED: Final[Answer] = (OK, [], b"")
+"""Stands for an answer that its handler has sent already, piece by piece."""
 
 
 def single(reply: Reply) -> Answer:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from pyledger._rust import Malformed
-from pyledger.ledger import BadCursor, Busy, Unavailable, UnknownOutcome
+from pyledger.ledger import BadCursor, Busy, CursorGone, Unavailable, UnknownOutcome
 from pyledger.server import access, replies
 from pyledger.server.operations import OPERATIONS, Operation
 from pyledger.server.problems import PROBLEMS, ClientGone, Refused
@@ -103,7 +103,8 @@ class Application:
                     answer = await operation.handler(self._service, request)
                 except Exception as error:
                     answer = _no(operation, error)
-            proto.response_bytes(*answer)
+            if answer is not replies.STREAMED:
+                proto.response_bytes(*answer)
             self._service.metrics.observe(operation, answer[0], perf_counter() - started)
         finally:
             self._in_flight -= 1
@@ -132,6 +133,8 @@ def _no(operation: Operation, error: Exception) -> replies.Answer:
             return _unavailable(error)
         case TimeoutError():
             return replies.refusal(Refused("unavailable", headers=(replies.RETRY_AFTER,)))
+        case CursorGone():
+            return replies.refusal(Refused("cursor_gone"))
         case BadCursor():
             return replies.refusal(Refused("cursor_invalid"))
         case ClientGone():

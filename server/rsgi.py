@@ -60,6 +60,13 @@ class Pieces(Protocol):
         """The next piece. Raises `StopAsyncIteration`, at once, after the last."""
 
 
+class Stream(Protocol):
+    """An answer on its way. What is sent is kept, without bound, until the other end takes it."""
+
+    def send_bytes(self, data: bytes) -> Awaitable[None]:
+        """Send a piece, without waiting for the other end. Raises `RSGIProtocolError` when that has gone."""
+
+
 class HTTPProtocol(Protocol):
     """A request's body and the way to answer it, once."""
 
@@ -68,6 +75,12 @@ class HTTPProtocol(Protocol):
 
     def __aiter__(self) -> Pieces:
         """The body in pieces."""
+
+    def client_disconnect(self) -> Awaitable[None]:
+        """Returns when the other end has closed the connection."""
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Stream:
+        """Begin an answer that ends when the stream is dropped."""
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         """Answer."""

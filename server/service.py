@@ -30,6 +30,23 @@ STARTING: Final = "starting"
 STOPPING: Final = "stopping"
 
 
+class FeedBounds:
+    """How many may follow the feed at once, and how long one request may wait."""
+
+    def __init__(self, readers_max: int, wait_s: int) -> None:
+        self.readers_max, self.wait_s = readers_max, wait_s
+        self.readers = 0
+
+    def __enter__(self) -> None:
+        """One more. Raises `Refused`."""
+        if self.readers >= self.readers_max:
+            raise Refused("feed_full", headers=(RETRY_AFTER,))
+        self.readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.readers -= 1
+
+
 class Service:
     """One server process: what all requests share."""
 
@@ -41,12 +58,14 @@ class Service:
         answers: Answers,
         metrics: Metrics,
         page_rows_max: int,
+        feed: FeedBounds,
     ) -> None:
         self.authenticator = authenticator
         self.bodies = bodies
         self.answers = answers
         self.metrics = metrics
         self.page_rows_max = page_rows_max
+        self.feed = feed
         self.openapi = b""
         self.shard = 0
         self.metrics_open_on_loopback = True

@@ -56,6 +56,8 @@ def urls(database: Database) -> dict[str, object]:
         (("key", "list", "--database-url", "postgresql://127.0.0.1:1/x"), {}, "127.0.0.1"),
         (("key", "create", "--tenant", "t", "--name", "n", "--expires-in-days", "0"), {}, "is not a number of days"),
         (("demo", "--url", "http://127.0.0.1:1"), {}, "no answer from http://127.0.0.1:1"),
+        (("feed", "--once", "--ledger", "0x1"), {}, "invalid int value: '0x1'"),
+        (("feed", "--url", "http://127.0.0.1:1"), {}, "no answer from http://127.0.0.1:1"),
         (("info",), {"postgres_bin": "x", "port": -1}, "PYLEDGER_PORT"),
     ],
 )

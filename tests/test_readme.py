@@ -100,6 +100,31 @@ async def test_the_python_lines_do_what_they_say(server: ServerProcess, capsys: 
     assert capsys.readouterr().out.split() == said == ["exceeds_credits", "10000"]
 
 
+async def test_the_lines_that_follow_the_journal_do_what_they_say(
+    server: ServerProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Client(server.url) as client:
+        await client.create_ledger(2, "USD", 2)
+    (block,) = blocks("Following the journal", "python")
+    imports, body = block.replace(URL, server.url).split("\n\n", 1)
+    names: dict[str, object] = {}
+    exec(compile(f"{imports}\n\nasync def main():\n{textwrap.indent(body, '    ')}", "README.md", "exec"), names)
+    main = names["main"]
+    assert callable(main)
+    await main()
+    assert capsys.readouterr().out.split() == re.findall(r"# (\S+)$", block, re.M)
+    page, waiting, _, tail = blocks("Following the journal", "console")[0].replace("$ ", "").splitlines()
+    first = await asyncio.to_thread(run_sh, page.replace(URL, server.url))
+    cursor = json.loads(first.stdout)["next"]
+    nothing = waiting.replace(URL, server.url).replace("CURSOR", cursor).replace("wait_s=20", "wait_s=1")
+    assert json.loads((await asyncio.to_thread(run_sh, nothing)).stdout) == {"data": [], "next": cursor}
+    lines = tail.replace("--json", "--json --once").replace("seen.cursor", str(tmp_path / "of-cli"))
+    for expected in ([2], []):
+        done = await asyncio.to_thread(run_sh, lines, PYLEDGER_URL=server.url)
+        assert [row["id"] for row in objects(done.stdout)] == expected, done.stderr
+
+
 @pytest.fixture
 async def administrator(clusters: Clusters, postgres: Postgres) -> AsyncIterator[Database]:
     """A database that is only there to connect as a superuser; what the README makes is dropped again."""

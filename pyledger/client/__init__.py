@@ -17,6 +17,7 @@ from pyledger.client.errors import (
     NotFound,
     Unavailable,
 )
+from pyledger.client.feed import Event, EventPage, Feed, FileStore, Store
 from pyledger.client.ids import new_id
 from pyledger.client.nouns import (
     Account,
@@ -48,6 +49,10 @@ __all__ = [
     "Conflict",
     "Counters",
     "Declined",
+    "Event",
+    "EventPage",
+    "Feed",
+    "FileStore",
     "Ledger",
     "LedgerError",
     "Malformed",
@@ -55,6 +60,7 @@ __all__ = [
     "NewTransfer",
     "NotFound",
     "Retry",
+    "Store",
     "Transfer",
     "TransferFlags",
     "Unavailable",

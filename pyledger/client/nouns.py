@@ -221,7 +221,8 @@ class Transfer(msgspec.Struct, frozen=True):
     kind: str
     status: str
     recorded_at: str
-    amount: int
+    amount: int = 0
+    """What moved or is held; 0 in a decline of what asked for all."""
     ledger: int = 0
     code: int = 0
     flags: list[str] = []

@@ -3,11 +3,13 @@
 Read `writer.py` first: the hot path from top to bottom. `nouns.py` has the types, limits and errors.
 """
 
+from pyledger.ledger.feed import Feed, Place, Reader
 from pyledger.ledger.ledger import Ledger
 from pyledger.ledger.nouns import (
     BadCursor,
     BatchMeasure,
     Busy,
+    CursorGone,
     Database,
     Exit,
     Fenced,
@@ -26,14 +28,18 @@ __all__ = [
     "BadCursor",
     "BatchMeasure",
     "Busy",
+    "CursorGone",
     "Database",
     "Exit",
+    "Feed",
     "Fenced",
     "Filter",
     "Halted",
     "Ledger",
     "LedgerError",
     "Page",
+    "Place",
+    "Reader",
     "Reads",
     "StartupRefused",
     "State",

@@ -118,6 +118,17 @@ class Pool:
         """The one value of a named query."""
         return await (await self._get()).fetchval(QUERIES[name], *arguments)
 
+    async def copy(self, name: str, *arguments: object) -> bytes:
+        """All rows of a named query as one binary COPY stream."""
+        pieces: list[bytes] = []
+
+        async def keep(piece: bytes) -> None:
+            pieces.append(piece)
+
+        async with (await self._get()).acquire() as connection:
+            await connection.copy_from_query(QUERIES[name], *arguments, output=keep, format="binary")
+        return b"".join(pieces)
+
     async def close(self) -> None:
         """Close them all, busy or not."""
         if self._pool is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyledger._rust import Engine
+from pyledger._rust import Applied, Engine
 
 SCHEMA_VERSION: Final = "0005"
 """The migration that this code is written for. An older or a newer database is refused."""
@@ -141,6 +141,10 @@ class BadCursor(LedgerError):
     """A page cursor that this query did not hand out."""
 
 
+class CursorGone(LedgerError):
+    """The journal does not go on from this cursor: what follows it was archived, or a backup was restored."""
+
+
 class StartupRefused(LedgerError):
     """The database or its settings would break a promise; nothing was started. Exit code 2."""
 
@@ -187,17 +191,14 @@ Wanted = tuple[list[int], list[str], list[int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class BatchMeasure:
-    """What one committed batch cost, for the metrics."""
+    """One committed batch and what it cost, for the metrics and the feed."""
 
+    applied: Applied
     commands: int
     rows: int
     apply_s: float
     commit_s: float
     declines: dict[str, int]
-
-
-def _ignore_measure(_: BatchMeasure) -> None:
-    """Nobody listens."""
 
 
 @dataclass(slots=True)
@@ -222,7 +223,13 @@ class Stats:
     checkpoint_seq: int = 0
     last_commit_monotonic: float = 0.0
     reason: str = ""
-    on_batch: Callable[[BatchMeasure], None] = field(default=_ignore_measure)
+    listeners: list[Callable[[BatchMeasure], None]] = field(default_factory=list)
+    """Told of each committed batch once it is answered. They return at once and raise nothing."""
+
+    def on_batch(self, measure: BatchMeasure) -> None:
+        """Tell everybody who listens."""
+        for listen in self.listeners:
+            listen(measure)
 
     def note(self, engine: Engine, rows: int, now_s: float) -> None:
         """Take over where the engine stands after a commit of `rows` rows."""

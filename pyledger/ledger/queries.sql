@@ -185,6 +185,19 @@ WHERE j.id = ANY ($3::uuid[]) AND j.shard = $1 AND j.tenant = $2 AND j.kind = 1 
 SELECT j.id, j.reference, j.metadata FROM pyledger.journal AS j
 WHERE j.id = ANY ($3::uuid[]) AND j.shard = $1 AND j.tenant = $2 AND j.kind = 2 AND j.status = 0
 
+-- name: feed_batches
+-- Whole batches from the one on that the row of $2 is in, in order; none after $3.
+SELECT seq, rows, first_ns, last_ns FROM pyledger.batch
+WHERE shard = $1 AND seq <= $3 AND first_ns >= coalesce(
+    (SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $2 ORDER BY first_ns DESC LIMIT 1), 0)
+ORDER BY first_ns LIMIT $4
+
+-- name: feed_rows
+-- No shard for a planner to see: it would look through all of the index of ids for one.
+SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount, target,
+    ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after, credit_after
+FROM pyledger.journal WHERE shard + 0 = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns
+
 -- name: scan_newest_first
 -- How far down a page may look: whole batches below $2, until they have $4 rows; nothing older than $3.
 WITH near AS (

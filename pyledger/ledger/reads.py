@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from pyledger._rust import Engine, decode_ledger
 from pyledger.ledger import cursors
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
+from pyledger.ledger.feed import Feed
 from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
 from pyledger.ledger.writer import Writer
 
@@ -52,6 +53,7 @@ class Reads:
     def __init__(self, pool: Pool, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
         self._pool, self._writer, self._shard = pool, writer, shard
         self._scan_rows_max = scan_rows_max
+        self.feed = Feed(pool, writer, shard, scan_rows_max=scan_rows_max)
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         try:

@@ -79,6 +79,7 @@ class Batch:
         """What it cost."""
         applied = decided.applied
         return BatchMeasure(
+            applied=applied,
             commands=sum(each.rows for each in self.commands),
             rows=applied.rows,
             apply_s=decided.decided_s - decided.began_s,

@@ -11,6 +11,7 @@ from pyledger.server.schemas.answers import (
     AccountResults,
     Balances,
     DeclinedAccount,
+    FeedPage,
     Health,
     Ledger,
     LedgerPage,
@@ -23,6 +24,7 @@ from pyledger.server.schemas.answers import (
 )
 from pyledger.server.schemas.requests import (
     AccountQuery,
+    FeedQuery,
     LedgerQuery,
     NewAccount,
     NewAccounts,
@@ -43,6 +45,8 @@ __all__ = [
     "AccountResults",
     "Balances",
     "DeclinedAccount",
+    "FeedPage",
+    "FeedQuery",
     "Health",
     "Ledger",
     "LedgerNumber",

@@ -185,6 +185,33 @@ class TransferPage(Struct):
     next: str | None
 
 
+class FeedPage(Struct):
+    """Rows of the journal in the order of their recording, each with the `cursor` right after it, and where to go
+    on. It may be short, even empty; `next` is always there."""
+
+    data: Annotated[
+        list[dict[str, Any]],
+        Meta(
+            extra_json_schema={
+                "items": {
+                    "allOf": [
+                        {"type": "object", "properties": {"cursor": {"type": "string"}}, "required": ["cursor"]},
+                        {
+                            "anyOf": [
+                                {"$ref": "#/components/schemas/Transfer"},
+                                {"$ref": "#/components/schemas/Account"},
+                                {"$ref": "#/components/schemas/Ledger"},
+                                {"$ref": "#/components/schemas/DeclinedAccount"},
+                            ]
+                        },
+                    ]
+                }
+            }
+        ),
+    ]
+    next: str
+
+
 class Health(Struct):
     """The process is alive."""
 

@@ -136,6 +136,42 @@ class AccountQuery(Struct):
     cursor: Cursor | None = None
 
 
+class FeedQuery(Struct):
+    """Parameters of the feed; all filters that are given must hold."""
+
+    after: (
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                max_length=512,
+                description="Where to go on: `next` of the page before or the `cursor` of a row, with the same "
+                "filters. `latest` reads what is recorded from now on; without it, from the beginning.",
+            ),
+        ]
+        | None
+    ) = None
+    wait_s: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=60,
+                description="Seconds to wait for a row if there is none yet; the server's `feed_wait_s` at most. "
+                "Events wait without it.",
+            ),
+        ]
+        | None
+    ) = None
+    ledger: LedgerNumber | None = None
+    account_id: Annotated[Uuid, Meta(description="Either side's account, or the one that was opened.")] | None = None
+    code: Annotated[Code, Meta(description="The code of a transfer or an account.")] | None = None
+    status: Annotated[
+        Literal["accepted", "all"], Meta(description="`all` is with what was declined, which moved nothing.")
+    ] = "accepted"
+    limit: Limit | None = None
+
+
 class TransferQuery(Struct):
     """Parameters of a list of transfers; all that are given must hold."""
 

@@ -175,7 +175,7 @@ async def test_batches_gather_while_one_commits_and_keep_their_bound(database: D
     measures: list[BatchMeasure] = []
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        ledger.stats.on_batch = measures.append
+        ledger.stats.listeners.append(measures.append)
         big = [transfers([fields(debit, credit) for _ in range(3_000)]) for _ in range(4)]
         small = [transfer(debit, credit) for _ in range(100)]
         await asyncio.gather(*map(ledger.writer.submit, big + small))

@@ -20,7 +20,7 @@ from pyledger.server.metrics import Histogram, Metrics
 from pyledger.server.operations import OPERATIONS
 from pyledger.server.problems import Refused
 from pyledger.server.router import Application, Router
-from pyledger.server.service import Service
+from pyledger.server.service import FeedBounds, Service
 
 
 @dataclass
@@ -46,6 +46,7 @@ def service() -> Service:
         answers=Answers(0.2),
         metrics=Metrics("0"),
         page_rows_max=10,
+        feed=FeedBounds(10, 1),
     )
     made.metrics.watch(made)
     return made

@@ -193,6 +193,11 @@ impl<'a> Rows<'a> {
         let next = self.0.next(|tuple| decode(tuple, text))?;
         Ok(next.map(|(stored, bytes)| (stored, merkle::leaf(bytes))))
     }
+
+    /// The next row alone, for whoever only shows it.
+    pub fn next_unhashed(&mut self, text: &mut Vec<u8>) -> Result<Option<Stored>, Corrupt> {
+        Ok(self.0.next(|tuple| decode(tuple, text))?.map(|(stored, _)| stored))
+    }
 }
 
 fn decode(tuple: &mut Tuple<'_, '_>, text: &mut Vec<u8>) -> Result<Stored, Corrupt> {

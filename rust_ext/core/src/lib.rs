@@ -19,6 +19,7 @@ pub mod engine;
 pub mod binary;
 pub mod chain;
 pub mod copy;
+pub mod feed;
 pub mod fingerprint;
 pub mod journal;
 pub mod json;

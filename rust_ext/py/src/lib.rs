@@ -7,6 +7,7 @@ mod checkpoint;
 mod commands;
 mod engine;
 mod errors;
+mod feed;
 mod gil;
 #[cfg(feature = "planted")]
 mod planted;
@@ -32,6 +33,8 @@ mod _rust {
     use super::engine::Engine;
     #[pymodule_export]
     use super::errors::{Corrupt, Malformed};
+    #[pymodule_export]
+    use super::feed::{FeedPage, FeedQuestion, FeedRows, Sides};
     #[cfg(feature = "planted")]
     #[pymodule_export]
     use super::planted::plant;

@@ -34,7 +34,7 @@ def missing() -> str | None:
 async def run(asked: Run) -> AsyncIterator[Cycle]:
     """A run of Schemathesis with a seed of its own each cycle, on one server."""
     async with ground(asked.directory, planted=asked.planted) as here:
-        await here.start_server()
+        await here.start_server(feed_wait_s=1)
         for number in asked.numbers:
             phase = min(number, 1)
             report = asked.directory / f"report-{number}.json"

@@ -68,7 +68,7 @@ _HTTP: Final = (
     ("internal_error", 500, "Something unexpected happened. If this was a write, its outcome is unknown: "
      "send it again with the same id."),
     ("connections_full", 503, "More requests are being served at once than the limit allows."),
-    ("feed_full", 503, "More readers follow the feed at once than the limit allows."),
+    ("feed_full", 503, "More readers follow the feed at once than the limit allows, in all or of one tenant."),
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("queue_full", 503, "The queue is full. Nothing was recorded."),
     ("unavailable", 503, "The ledger cannot be reached or is owned by another server. Nothing was recorded."),

@@ -6,7 +6,8 @@ shard yet, or not any more, refuses in this one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from pyledger.server.problems import Refused
@@ -36,15 +37,23 @@ class FeedBounds:
     def __init__(self, readers_max: int, wait_s: int) -> None:
         self.readers_max, self.wait_s = readers_max, wait_s
         self.readers = 0
+        self._of_tenant: dict[int, int] = {}
 
-    def __enter__(self) -> None:
-        """One more. Raises `Refused`."""
-        if self.readers >= self.readers_max:
+    @contextlib.contextmanager
+    def reader(self, tenant: int) -> Iterator[None]:
+        """One more. A tenant leaves a quarter of the places to others. Raises `Refused`."""
+        own = self._of_tenant.get(tenant, 0)
+        if self.readers >= self.readers_max or own >= max(1, self.readers_max * 3 // 4):
             raise Refused("feed_full", headers=(RETRY_AFTER,))
         self.readers += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.readers -= 1
+        self._of_tenant[tenant] = own + 1
+        try:
+            yield
+        finally:
+            self.readers -= 1
+            self._of_tenant[tenant] -= 1
+            if not self._of_tenant[tenant]:
+                del self._of_tenant[tenant]
 
 
 class Service:

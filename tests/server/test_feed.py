@@ -154,13 +154,13 @@ def test_readers_that_do_not_read_are_bounded_and_cut_off(start_server: Start, d
     fill(books, 5_000)
     alone = rate(books, 1.0)
     stalled = []
-    for _ in range(4):
+    for _ in range(3):
         wire = socket.socket()
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         wire.connect(books.address)
         wire.sendall(HEAD.format(path="/v1/feed?limit=1000", more="").encode())
         stalled.append(wire)
-    until(lambda: readers(books) == 4)
+    until(lambda: readers(books) == 3)
     refused = books.get("/v1/feed?limit=1")
     assert (refused.status, refused.code) == (503, "feed_full")
     assert int(refused.headers["retry-after"]) >= 1
@@ -229,10 +229,18 @@ def test_a_stop_ends_everybody_at_once_and_cleanly(start_server: Start, database
 
 
 async def test_tenants_and_keys_that_end(start_server: Start, database: Database) -> None:
-    server = start_server(database, arguments=(), key_refresh_s=1)
+    server = start_server(database, arguments=(), key_refresh_s=1, feed_readers_max=4)
     owner = await asyncpg.connect(database.owner_dsn)
     keys = [await create_key(owner, tenant, "all") for tenant in ("one", "two")]
     one, two = [await asyncio.to_thread(open_books, server.url, key.key) for key in keys]
+
+    def full() -> None:
+        with contextlib.ExitStack() as streams:
+            for _ in range(3):
+                streams.enter_context(Events(one, "/v1/feed?after=latest"))
+            assert one.get("/v1/feed").code == "feed_full"
+            assert two.get("/v1/feed").status == 200, "a tenant leaves room for others"
+        until(lambda: readers(one) == 0)
 
     def both() -> None:
         mine = one.moved()["id"]
@@ -244,6 +252,7 @@ async def test_tenants_and_keys_that_end(start_server: Start, database: Database
         assert two.get(f"/v1/feed?account_id={one.wallet}&status=all").json["data"] == []
         assert Talker(one.url).get("/v1/feed").code == "key_missing"
 
+    await asyncio.to_thread(full)
     await asyncio.to_thread(both)
     stream = await asyncio.to_thread(Events, one, "/v1/feed?after=latest")
     polled = asyncio.create_task(asyncio.to_thread(one.get, "/v1/feed?after=latest&wait_s=20"))

@@ -214,10 +214,11 @@ async def test_nothing_is_missed_when_server_and_reader_are_killed(
         bank, wallet = await opened(client)
     until_s = time.monotonic() + HARM_S
     posting = [asyncio.create_task(keep_posting(server.url, bank, wallet, until_s)) for _ in range(4)]
+    (tmp_path / "seen").touch()  # a reader may be killed before it has begun
     reader = await asyncio.to_thread(reader_of, server.url, tmp_path)
     killed = {"server": 0, "reader": 0}
     try:
-        while time.monotonic() < until_s:
+        while time.monotonic() < until_s or not all(killed.values()):
             await asyncio.sleep(dice.uniform(0.2, 1.5))
             who = dice.choice(("server", "reader", "reader"))
             killed[who] += 1
@@ -240,7 +241,6 @@ async def test_nothing_is_missed_when_server_and_reader_are_killed(
         reader.kill()
         await asyncio.to_thread(reader.wait)
     check_seen((tmp_path / "seen").read_text(), journal)
-    assert min(killed.values()) > 0 or sum(killed.values()) > 1, killed
 
 
 def test_the_judge_sees_what_is_missing_and_what_is_out_of_order() -> None:

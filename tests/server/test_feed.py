@@ -65,12 +65,12 @@ def test_a_long_poll_waits_for_a_row_and_no_longer_than_told(books: Books) -> No
     began = time.monotonic()
     # Longer than a head may take to arrive: a connection that waits is not idle.
     empty = books.get(path + "3").json
-    assert 2.9 < time.monotonic() - began < 4 > LIMITS["header_timeout_ms"] / 1_000
+    assert LIMITS["header_timeout_ms"] / 1_000 < 2.9 < time.monotonic() - began < 10
     assert empty["data"] == []
     began = time.monotonic()
     posting = later(0.5, books.moved)
     rows = books.get(path + "20").json["data"]
-    assert 0.4 < time.monotonic() - began < 2
+    assert 0.4 < time.monotonic() - began < 10
     assert [row["kind"] for row in rows] == ["transfer"]
     posting.join()
     assert books.get(path + "0").json["data"] == []
@@ -217,7 +217,7 @@ def test_a_stop_ends_everybody_at_once_and_cleanly(start_server: Start, database
     until(lambda: readers(books) == 10)
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15, "nobody waits for the 30 s that were asked for"
     for thread in waiting:
         thread.join(5)
     assert [(poll.status, poll.json["data"]) for poll in polls] == [(200, [])] * 5

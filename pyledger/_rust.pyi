@@ -16,7 +16,7 @@ __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
     "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "Reply", "Sides", "decode_account", "decode_accounts",
     "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers", "decode_transfers_binary",
-    "json_depth",
+    "json_depth", "prove_row", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -49,8 +49,7 @@ class Malformed(ValueError):
 class Corrupt(ValueError):
     """Bytes read back from the database are not what was written. The message says where.
 
-    An engine that raised it is in no defined state and must be thrown away.
-    """
+    An engine that raised it is in no defined state and must be thrown away."""
 
 @final
 class Commands:
@@ -104,6 +103,13 @@ def decode_resolution(
 
 def json_depth(body: bytes) -> int:
     """Levels of objects and arrays within each other; of bytes that are not JSON some number."""
+
+def prove_row(copy: bytes, recorded_ns: int) -> tuple[int, bytes, tuple[int, bytes, list[bytes]] | None]:
+    """A batch's COPY OUT stream, ordered by time: how many rows, and their root. And of the row of `recorded_ns`, if
+    it is there: number from 0, COPY tuple (which its leaf is the hash of), audit path. Raises `Corrupt`."""
+
+def tree_root(leaves: bytes) -> bytes:
+    """The root of RFC 6962 over leaves that are hashes already, 32 bytes each, one after the other."""
 
 @final
 class Reply:

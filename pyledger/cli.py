@@ -1,4 +1,4 @@
-"""The command line: `pyledger serve | check | rebuild | key | demo | feed | info | migrate`.
+"""The command line: `pyledger serve | check | verify | rebuild | key | signing-key | demo | feed | info | migrate`.
 
 Guards: each error is one clear line on stderr; the exit code says what kind it was (0 done, 1 something is
 wrong with the books or the command failed, 2 refused before anything was done, 3 fenced, 4 halted); what
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 import pyledger
+from pyledger import signing
 from pyledger.settings import BadSetting, Settings
 
 EXIT_DONE: Final = 0
@@ -116,6 +117,9 @@ def _parser() -> argparse.ArgumentParser:
     rebuild = commands.add_parser(
         "rebuild", parents=[where, machine], help="drop the checkpoint; the next start replays the whole journal"
     )
+    rebuild.add_argument(
+        "--subtrees", action="store_true", help="instead drop what proofs are made from, beside a server"
+    )
     rebuild.set_defaults(run=_rebuild)
 
     info = commands.add_parser("info", parents=[where, machine], help="versions, settings, where the data is")
@@ -131,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     _add_feed_command(commands, served)
     _add_key_commands(commands, where, machine)
+    signing.add_commands(commands, _Parser, machine)
     return parser
 
 
@@ -221,20 +226,14 @@ async def _migrated(settings: Settings) -> str:
 
 def _rebuild(asked: argparse.Namespace) -> int:
     settings = _settings(asked)
-    _run(_rebuilt(settings))
+    from pyledger.proof import drop
+
+    dropped = _run(drop(settings, subtrees=asked.subtrees))
     if asked.json:
         _print_json({"shard": settings.shard})
     else:
-        print(f"the checkpoint of shard {settings.shard} is dropped; the next start replays every row")
+        print(dropped)
     return EXIT_DONE
-
-
-async def _rebuilt(settings: Settings) -> None:
-    from pyledger.embedded import open_database
-    from pyledger.ledger.checkpoint import drop
-
-    async with open_database(settings) as database:
-        await drop(database.owner_dsn, settings.shard)
 
 
 def _demo(asked: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`pyledger check`: the proof of the books, shown to a person as it goes on.
+"""`pyledger check`, the proof of the books, shown to a person as it goes on; and `pyledger rebuild`, the way out.
 
 Guards: what was found is printed in full and makes the exit code 1; progress goes to stderr, where it
 disturbs nobody who reads the result.
@@ -7,13 +7,16 @@ disturbs nobody who reads the result.
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from pyledger._rust import Engine
 from pyledger.embedded import open_database
-from pyledger.ledger import check, migrate
+from pyledger.ledger import check, checkpoint, migrate
+from pyledger.ledger.proofs import SigningKey, drop_subtrees
+from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
 
 
@@ -27,7 +30,11 @@ async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
         async with open_database(settings) as database:
             if database.embedded:
                 await migrate.upgrade(database.owner_dsn)
-            async for report in check.check(database.owner_dsn, settings.shard, lambda: _new_engine(settings)):
+            where = place(settings.signing_dir, settings.shard)
+            known = [SigningKey.load(Path(settings.signing_key)).public] if settings.signing_key else []
+            async for report in check.check(
+                database.owner_dsn, settings.shard, lambda: _new_engine(settings), where, known
+            ):
                 if isinstance(report, check.Finding):
                     findings.append(report)
                     said.print(f"wrong: {report.step}: {report.place}: {report.wrong}", markup=False)
@@ -40,9 +47,19 @@ async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
     else:
         said.print(
             f"The books of shard {settings.shard} are right: debits equal credits, every balance follows from its "
-            "rows, the chain and its roots hold, no id stands twice."
+            "rows, the chain and its roots hold, no id stands twice, and what was signed still stands."
         )
     return findings
+
+
+async def drop(settings: Settings, *, subtrees: bool) -> str:
+    """Drop the checkpoint, or the subtrees that proofs are made from; what became of it, in a sentence."""
+    async with open_database(settings) as database:
+        if subtrees:
+            await drop_subtrees(database.owner_dsn, settings.shard)
+            return f"the subtrees of shard {settings.shard} are dropped; the server makes them again when it signs"
+        await checkpoint.drop(database.owner_dsn, settings.shard)
+        return f"the checkpoint of shard {settings.shard} is dropped; the next start replays every row"
 
 
 def _new_engine(settings: Settings) -> Engine:

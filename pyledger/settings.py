@@ -130,6 +130,11 @@ class Settings:
         low=1_000,
         high=100_000_000,
     )
+    signing_key: str = _setting("", "file of `pyledger signing-key create`; empty: no checkpoints are signed")
+    signing_interval_s: int = _setting(
+        60, "a checkpoint is signed so often, and when a proof waits for one", low=1, high=86_400
+    )
+    signing_dir: str = _setting("", "directory where signed checkpoints are kept outside the database, too")
     lease_ms: int = _setting(
         5_000, "silence after which a standby takes over: five missed beats", low=2_000, high=600_000
     )
@@ -198,6 +203,8 @@ class Settings:
                 f"PYLEDGER_HOST={self.host} would carry keys unencrypted: set PYLEDGER_TLS_CERT and "
                 "PYLEDGER_TLS_KEY, or PYLEDGER_BEHIND_TLS_PROXY=1 if a proxy ends TLS"
             )
+        if "://" in self.signing_dir:
+            raise BadSetting("PYLEDGER_SIGNING_DIR: only a directory of this machine can be used so far")
         if self.owner_url and not self.database_url:
             raise BadSetting("PYLEDGER_OWNER_URL is of no use without PYLEDGER_DATABASE_URL")
 

@@ -205,6 +205,9 @@ class Metrics(Collector):
         yield _counter("pyledger_reconnects", "Connections to PostgreSQL lost and made again.", stats.reconnects)
         yield _counter("pyledger_recoveries", "Recoveries from checkpoint and journal.", stats.recoveries)
         yield _counter("pyledger_checkpoints", "Checkpoints written.", stats.checkpoints)
+        yield _gauge("pyledger_signed_seq", "The last batch in a signed checkpoint.", stats.signed_seq)
+        yield _counter("pyledger_signed_checkpoints", "Checkpoints signed.", stats.signed)
+        yield _counter("pyledger_signing_failures", "Times that no checkpoint could be signed.", stats.signing_failures)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

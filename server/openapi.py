@@ -21,6 +21,9 @@ NO_BODY_STATUSES: Final = {
 }
 """Answered by the HTTP parser below us, without a body."""
 
+IDS: Final[dict[str, Any]] = {"ledgers": schemas.LedgerNumber, "checkpoints": schemas.Size}
+"""What stands for {id} below a noun, where it is no UUID."""
+
 ABOUT: Final = """\
 A double-entry ledger over HTTP. Amounts are whole numbers of minor units, as strings; times are RFC 3339 \
 with nanoseconds. Every answer to a write speaks of what is committed in PostgreSQL.
@@ -123,7 +126,7 @@ def _description(operation: Operation) -> str:
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if "{id}" in operation.path:
-        kind = schemas.LedgerNumber if operation.tag == "Ledgers" else schemas.Uuid
+        kind = IDS.get(operation.path.split("/")[2], schemas.Uuid)
         found.append({"name": "id", "in": "path", "required": True, "schema": msgspec.json.schema(kind)})
     if operation.key_header:
         found.append(

@@ -14,7 +14,7 @@ import msgspec
 
 from pyledger.identity import Scope
 from pyledger.server import schemas
-from pyledger.server.handlers import accounts, feed, ledgers, transfers, upkeep, writes
+from pyledger.server.handlers import accounts, feed, ledgers, proofs, transfers, upkeep, writes
 from pyledger.server.replies import BINARY_TYPE, EVENTS_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
 from pyledger.server.service import Decode, Request, Service
 
@@ -220,6 +220,27 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "after any failure: each row comes at least once. With `Accept: text/event-stream` as events, which go on "
         "after the `Last-Event-ID` header if there is one, else after `after`. Each page is bounded work: with a "
         "filter it may be empty and still have a further `next`.",
+    ),
+    _read(
+        name="getProof", path="/v1/transfers/{id}/proof", handler=proofs.transfer, tag="Proofs",
+        summary="Prove that a transfer was recorded", gives={JSON_TYPE: schemas.Proof},
+        problems=(*READS, "id_invalid", "transfer_not_found"),
+        notes="The row as it was hashed, the path from it to its batch, and the path from there to a checkpoint that "
+        "was signed; `pyledger verify --proof FILE --key KEY` verifies it without server or database. A decline has "
+        "a proof, too. It waits up to five seconds for a checkpoint; `unsigned` says why there is none yet.",
+    ),
+    _read(
+        name="listCheckpoints", path="/v1/checkpoints", handler=proofs.list_page, tag="Proofs",
+        summary="List signed checkpoints, the newest first", query=schemas.CheckpointQuery,
+        gives={JSON_TYPE: schemas.CheckpointPage}, problems=(*READS, "cursor_invalid"),
+        notes="A checkpoint is the root of the RFC 6962 tree over all batches so far, in C2SP's tlog-checkpoint "
+        "format, signed with Ed25519. Leaf number `n` is the hash of batch `n` + 1.",
+    ),
+    _read(
+        name="getConsistency", path="/v1/checkpoints/{id}/consistency", handler=proofs.consistency, tag="Proofs",
+        summary="Prove that a checkpoint goes on where an earlier one ended", query=schemas.ConsistencyQuery,
+        gives={JSON_TYPE: schemas.Consistency}, problems=(*READS, "id_invalid", "checkpoint_not_found"),
+        notes="The id is the size of the later checkpoint. `pyledger verify --consistency FILE --key KEY` verifies it.",
     ),
     _open(
         name="healthz", path="/healthz", handler=upkeep.healthz, summary="Alive",

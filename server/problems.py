@@ -58,6 +58,7 @@ _HTTP: Final = (
     ("not_found", 404, "There is nothing at this path."),
     ("ledger_not_found", 404, "There is no such ledger."),
     ("account_not_found", 404, "There is no such account."),
+    ("checkpoint_not_found", 404, "There is no signed checkpoint of that size, or the first is larger than this one."),
     ("transfer_not_found", 404, "There is no such transfer."),
     ("method_not_allowed", 405, "This path does not have that method; Allow lists those it has."),
     ("cursor_gone", 410, "The journal does not go on from this cursor: what follows it was archived, or a backup of "

@@ -21,13 +21,14 @@ T = TypeVar("T", bound=msgspec.Struct)
 PARAMETERS_MAX: Final = 16
 """Parameters in one query; the longest list of them here has half as many."""
 
-NUMBERS: Final = frozenset({"code", "ledger", "limit", "wait_s"})
+NUMBERS: Final = frozenset({"code", "first", "ledger", "limit", "wait_s"})
 """The parameters that are whole numbers; all others are text."""
 
 LEDGER_MAX: Final = 2**31 - 1
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,9}")
+_SIZE: Final = re.compile(r"[1-9][0-9]{0,17}")
 _INSTANT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -53,7 +54,7 @@ def read_query(text: str, kind: type[T]) -> T:
         if "\0" in value:
             raise Refused("parameter_invalid", "The value must not contain NUL.", parameter=name)
         # By ourselves: the converter's lax mode would read "null" as nothing given.
-        is_number = name in NUMBERS and _NUMBER.fullmatch(value) is not None
+        is_number = name in NUMBERS and (_NUMBER.fullmatch(value) or _SIZE.fullmatch(value)) is not None
         given[name] = int(value) if is_number else value
     try:
         return msgspec.convert(given, kind)
@@ -80,6 +81,13 @@ def ledger_of(text: str) -> int:
     """A ledger's number from a path. Raises `Refused`."""
     if _NUMBER.fullmatch(text) is None or not 1 <= int(text) <= LEDGER_MAX:
         raise Refused("id_invalid", f"The id of a ledger is a number from 1 to {LEDGER_MAX}.")
+    return int(text)
+
+
+def size_of(text: str) -> int:
+    """A checkpoint's size from a path. Raises `Refused`."""
+    if _SIZE.fullmatch(text) is None:
+        raise Refused("id_invalid", "The size of a checkpoint is its number of batches, 1 or more.")
     return int(text)
 
 

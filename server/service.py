@@ -16,7 +16,7 @@ from pyledger.server.replies import CLOSE, RETRY_AFTER
 if TYPE_CHECKING:
     from pyledger._rust import Commands
     from pyledger.identity import Principal
-    from pyledger.ledger import Ledger, Reads, Writer
+    from pyledger.ledger import Ledger, Proofs, Reads, Writer
     from pyledger.server.access import Authenticator
     from pyledger.server.answers import Answers
     from pyledger.server.limits import Bodies
@@ -90,6 +90,11 @@ class Service:
     def reads(self) -> Reads:
         """The reads. Raises `Refused` like `writer`."""
         return self._opened().reads
+
+    @property
+    def proofs(self) -> Proofs:
+        """The proofs. Raises `Refused` like `writer`."""
+        return self._opened().proofs
 
     @property
     def state(self) -> str:

@@ -166,6 +166,21 @@ async def test_ones_own_postgresql(
     assert await asyncio.to_thread(server.stop) == 0
 
 
+def test_a_proof_is_made_and_verified_as_it_stands_there(
+    database: Database, start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    make_key, ask = blocks("Proofs", "sh")
+    inside = f"cd {tmp_path}\n"
+    assert run_sh(inside + make_key).returncode == 0
+    server = start_server(database, signing_key=tmp_path / "signing.key", signing_dir=tmp_path / "checkpoints")
+    moved = blocks("A first transfer", "sh")[0]
+    done = run_sh((inside + moved + ask).replace(URL, server.url))
+    assert done.returncode == 0, done.stderr
+    assert "transfer 0198f2a4-0000-7000-8000-000000000003: accepted" in done.stdout
+    assert done.stdout.endswith((tmp_path / "public.key").read_text())
+    assert "PYLEDGER_SIGNING_KEY=$PWD/signing.key PYLEDGER_SIGNING_DIR=$PWD/checkpoints" in section("Proofs")
+
+
 def settings_table() -> str:
     """The table of settings as the README must have it."""
     lines = ["| variable | default | what it bounds and why |", "| --- | --- | --- |"]

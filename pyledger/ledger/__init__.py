@@ -21,6 +21,7 @@ from pyledger.ledger.nouns import (
     Unavailable,
     UnknownOutcome,
 )
+from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Filter, Page, Reads
 from pyledger.ledger.writer import Writer
 
@@ -39,6 +40,7 @@ __all__ = [
     "LedgerError",
     "Page",
     "Place",
+    "Proofs",
     "Reader",
     "Reads",
     "StartupRefused",

@@ -2,19 +2,20 @@
 
 Guarded here: what the ledger promises, twice over. PostgreSQL adds up the rows again; and a fresh engine
 replays them, checking every link of the chain, every Merkle root and every balance that a reply showed. Each
-row is asked of each index, and the checkpoint is loaded as a start would load it. All of it sees one snapshot,
-so a server may go on meanwhile. Not proven, because nothing follows from them: a batch's epoch and when
-PostgreSQL stored it, a checkpoint's epoch and when it was taken, and the head's epoch, owner and beat.
+row is asked of each index, and the checkpoint is loaded as a start would load it. The tree over the batches grows
+again, and is compared with what was stored and signed of it. All of it sees one snapshot, so a server may go on
+meanwhile. Not proven, because nothing follows from them: a batch's epoch and when PostgreSQL stored it, a
+checkpoint's epoch and when it was taken or signed, and the head's epoch, owner and beat.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
 
 from pyledger import sql
-from pyledger._rust import Corrupt, Engine
+from pyledger._rust import GENESIS_HASH, Corrupt, Engine, prove_row
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect
 from pyledger.ledger.nouns import (
     CHECK_BATCHES_MAX,
@@ -25,6 +26,10 @@ from pyledger.ledger.nouns import (
     StartupRefused,
     first_line,
 )
+from pyledger.ledger.proofs.check import ProofCheck
+from pyledger.ledger.proofs.document import link_hash
+from pyledger.ledger.proofs.notes import PublicKey
+from pyledger.ledger.proofs.outside import Place
 from pyledger.ledger.recovery import Batch, load_checkpoint
 
 _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
@@ -35,6 +40,9 @@ _SESSION: Final = {
     # Tables that were never analyzed look small, and a loop over all holds for each of them takes minutes.
     "enable_nestloop": "off",
 }
+
+_ROOT_WRONG: Final = "its rows are not those that its root was made of"
+_HASH_WRONG: Final = "its hash is not that of what it says"
 
 NewEngine = Callable[[], Engine]
 
@@ -60,17 +68,22 @@ class Finding:
 Report = Progress | Finding
 
 
-async def check(url: str, shard: int, new_engine: NewEngine) -> AsyncIterator[Report]:
+async def check(
+    url: str, shard: int, new_engine: NewEngine, place: Place | None = None, keys: Iterable[PublicKey] = ()
+) -> AsyncIterator[Report]:
     """Check one shard and yield what is found as it is found; no `Finding` means that the books are right.
 
-    Needs the role that owns the schema: nobody else may read partitions by themselves. At most `FINDINGS_MAX`
-    findings a step. Raises `StartupRefused` if the database cannot be read, or has no such shard."""
+    `place` is where signed checkpoints are kept outside the database, `keys` are known beside those that the stored
+    ones name. Needs the role that owns the schema: nobody else may read partitions by themselves. At most
+    `FINDINGS_MAX` findings a step. Raises `StartupRefused` if the database cannot be read, or has no such shard."""
     try:
         connection = await connect(url, f"pyledger check {shard}", _SESSION)
         try:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 try:
-                    async for report in _check(connection, shard, new_engine):
+                    async for report in _check(
+                        connection, shard, new_engine, ProofCheck(connection, shard, place, keys)
+                    ):
                         yield report
                 except (*UNREADABLE, asyncpg.InternalServerError) as error:
                     # Nothing further can be asked in this snapshot.
@@ -81,7 +94,9 @@ async def check(url: str, shard: int, new_engine: NewEngine) -> AsyncIterator[Re
         raise StartupRefused(f"cannot check the database: {first_line(error)}") from error
 
 
-async def _check(connection: asyncpg.Connection, shard: int, new_engine: NewEngine) -> AsyncIterator[Report]:
+async def _check(
+    connection: asyncpg.Connection, shard: int, new_engine: NewEngine, proofs: ProofCheck
+) -> AsyncIterator[Report]:
     extent = await connection.fetchrow(_QUERIES["extent"], shard)
     if extent is None:
         raise StartupRefused(f"the database has no shard {shard}")
@@ -99,6 +114,8 @@ async def _check(connection: asyncpg.Connection, shard: int, new_engine: NewEngi
         yield report
     replay = _Replay(connection, shard, new_engine, extent)
     async for report in replay.run():
+        yield report
+    async for report in _proofs(proofs, extent["head_seq"]):
         yield report
 
 
@@ -118,6 +135,17 @@ async def _indexes(connection: asyncpg.Connection) -> AsyncIterator[Report]:
     yield Progress("indexes", len(indexes), len(indexes))
 
 
+async def _proofs(proofs: ProofCheck, batches: int) -> AsyncIterator[Report]:
+    """The stored nodes of the tree and all that was signed, against the batches as they are."""
+    findings = 0
+    async for wrong in proofs.run():
+        if wrong is None:
+            yield Progress("proofs", proofs.size, batches)
+        elif (findings := findings + 1) <= FINDINGS_MAX:
+            yield Finding("proofs", *wrong)
+    yield Progress("proofs", proofs.size, proofs.size)
+
+
 class _Replay:
     """The second opinion: an engine that starts from nothing and believes no row."""
 
@@ -125,6 +153,7 @@ class _Replay:
         self, connection: asyncpg.Connection, shard: int, new_engine: NewEngine, extent: asyncpg.Record
     ) -> None:
         self._connection, self._shard, self._new_engine, self._extent = connection, shard, new_engine, extent
+        self._previous, self._broken = GENESIS_HASH, 0
 
     async def run(self) -> AsyncIterator[Report]:
         kept: bytes | None = None
@@ -137,14 +166,18 @@ class _Replay:
             yield Progress("replay", rows, self._extent["rows"])
             async for finding in self._rows(batches):
                 yield finding
-            stream = await self._journal(batches)
             if whole:
                 try:
-                    engine.replay(stream, batches)
+                    engine.replay(await self._journal(batches), batches)
                 except Corrupt as corrupt:
-                    # The engine is in no defined state now; the rows of later batches are still counted.
+                    # The engine is in no defined state now; later batches are still looked at one by one.
                     whole = False
                     yield Finding("chain", f"batches {batches[0][0]} to {batches[-1][0]}", str(corrupt))
+            if whole:
+                self._previous = batches[-1][5]
+            else:
+                async for finding in self._each(batches):
+                    yield finding
             seq = batches[-1][0]
             rows += sum(batch[1] for batch in batches)
             if whole and seq == self._extent["checkpoint_seq"] and kept not in (None, engine.digest()):
@@ -176,6 +209,28 @@ class _Replay:
             QUERIES["copy_journal_sorted"], self._shard, batches[0][2], batches[-1][3], output=take, format="binary"
         )
         return b"".join(chunks)
+
+    async def _each(self, batches: list[Batch]) -> AsyncIterator[Finding]:
+        """Which of these batches is not what it says, and which of its rows were written later than the others.
+
+        Of a row that was changed on the disk, and not by PostgreSQL, no trace may be left but its batch's root."""
+        for batch in batches:
+            if self._broken >= FINDINGS_MAX:
+                return
+            seq, rows, first_ns, last_ns, root, own = batch
+            link = link_hash(self._previous, self._shard, seq, rows, first_ns, last_ns, root)
+            self._previous = own
+            try:
+                whole = prove_row(await self._journal([batch]), 0)[:2] == (rows, root)
+            except Corrupt:
+                whole = False
+            if not whole or own != link:
+                self._broken += 1
+                yield Finding("chain", f"batch {seq}", _HASH_WRONG if whole else _ROOT_WRONG)
+            if not whole:
+                bounds = (self._shard, FINDINGS_MAX, seq, first_ns, last_ns)
+                for row in await self._connection.fetch(_QUERIES["late_rows"], *bounds):
+                    yield Finding("rows", row["place"], row["wrong"])
 
     def _up_to_checkpoint(self, batches: list[Batch], after_seq: int) -> list[Batch]:
         """End a slice at the checkpoint's batch, so that the two can be compared there."""

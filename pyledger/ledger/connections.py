@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -110,15 +110,15 @@ class Pool:
                 )
             return self._pool
 
-    async def rows(self, name: str, *arguments: object) -> list[asyncpg.Record]:
+    async def rows(self, name: str, *arguments: object, of: Mapping[str, str] = QUERIES) -> list[asyncpg.Record]:
         """All rows of a named query."""
-        return list(await (await self._get()).fetch(QUERIES[name], *arguments))
+        return list(await (await self._get()).fetch(of[name], *arguments))
 
-    async def value(self, name: str, *arguments: object) -> Any:
+    async def value(self, name: str, *arguments: object, of: Mapping[str, str] = QUERIES) -> Any:
         """The one value of a named query."""
-        return await (await self._get()).fetchval(QUERIES[name], *arguments)
+        return await (await self._get()).fetchval(of[name], *arguments)
 
-    async def copy(self, name: str, *arguments: object) -> bytes:
+    async def copy(self, name: str, *arguments: object, of: Mapping[str, str] = QUERIES) -> bytes:
         """All rows of a named query as one binary COPY stream."""
         pieces: list[bytes] = []
 
@@ -126,7 +126,7 @@ class Pool:
             pieces.append(piece)
 
         async with (await self._get()).acquire() as connection:
-            await connection.copy_from_query(QUERIES[name], *arguments, output=keep, format="binary")
+            await connection.copy_from_query(of[name], *arguments, output=keep, format="binary")
         return b"".join(pieces)
 
     async def close(self) -> None:

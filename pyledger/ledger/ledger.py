@@ -40,6 +40,7 @@ from pyledger.ledger.nouns import (
     first_line,
 )
 from pyledger.ledger.partitions import Partitions
+from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import SETTINGS, recover
 from pyledger.ledger.store import Session
@@ -52,7 +53,7 @@ log: Final = logging.getLogger("pyledger.ledger")
 
 
 class Ledger:
-    """One shard, opened: takeover, recovery, writer, checkpoints, partitions and reads."""
+    """One shard, opened: takeover, recovery, writer, checkpoints, partitions, signatures and reads."""
 
     def __init__(self, settings: Settings, database: Database, wall_ns: Callable[[], int]) -> None:
         self._settings, self._database, self._clock = settings, database, Clock(wall_ns)
@@ -73,6 +74,7 @@ class Ledger:
             time_ns=self._clock,
         )
         self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
+        self.proofs = Proofs(self._pool, self.writer, settings)
 
     @classmethod
     async def open(cls, settings: Settings, database: Database, *, wall_ns: Callable[[], int] = time.time_ns) -> Ledger:
@@ -250,7 +252,7 @@ class Ledger:
         return session
 
     def _keep(self, committer: Committer) -> None:
-        """Start what goes on beside the writer: checkpoints and the partitions' upkeep."""
+        """Start what goes on beside the writer: checkpoints, the partitions' upkeep, signatures."""
         settings = self._settings
         self._checkpointer = Checkpointer(
             self._database.url,
@@ -266,6 +268,7 @@ class Ledger:
             asyncio.create_task(partitions.make(), name="pyledger partitions"),
             asyncio.create_task(partitions.summarize(), name="pyledger summaries"),
             asyncio.create_task(self._keep_clock(), name="pyledger clock"),
+            asyncio.create_task(self.proofs.keep(), name="pyledger signing"),
         ]
 
     async def _keep_clock(self) -> None:

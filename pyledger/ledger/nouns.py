@@ -11,7 +11,7 @@ from typing import Final
 
 from pyledger._rust import Applied, Engine
 
-SCHEMA_VERSION: Final = "0005"
+SCHEMA_VERSION: Final = "0006"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
 """PostgreSQL 15, in the form of `server_version_num`."""
@@ -221,6 +221,9 @@ class Stats:
     recoveries: int = 0
     checkpoints: int = 0
     checkpoint_seq: int = 0
+    signed: int = 0
+    signed_seq: int = 0
+    signing_failures: int = 0
     last_commit_monotonic: float = 0.0
     reason: str = ""
     listeners: list[Callable[[BatchMeasure], None]] = field(default_factory=list)

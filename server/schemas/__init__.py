@@ -4,12 +4,15 @@ Guards: these are documentation, never on the hot path; a test compares every fi
 Rust accepts and with what real replies contain, so that the document cannot drift from the server.
 """
 
+from pyledger.ledger.proofs.document import Consistency, Proof
 from pyledger.server.schemas.answers import (
     Account,
     AccountAfter,
     AccountPage,
     AccountResults,
     Balances,
+    Checkpoint,
+    CheckpointPage,
     DeclinedAccount,
     FeedPage,
     Health,
@@ -24,6 +27,8 @@ from pyledger.server.schemas.answers import (
 )
 from pyledger.server.schemas.requests import (
     AccountQuery,
+    CheckpointQuery,
+    ConsistencyQuery,
     FeedQuery,
     LedgerQuery,
     NewAccount,
@@ -35,7 +40,7 @@ from pyledger.server.schemas.requests import (
     Reversal,
     TransferQuery,
 )
-from pyledger.server.schemas.values import LedgerNumber, Uuid
+from pyledger.server.schemas.values import LedgerNumber, Size, Uuid
 
 __all__ = [
     "Account",
@@ -44,6 +49,11 @@ __all__ = [
     "AccountQuery",
     "AccountResults",
     "Balances",
+    "Checkpoint",
+    "CheckpointPage",
+    "CheckpointQuery",
+    "Consistency",
+    "ConsistencyQuery",
     "DeclinedAccount",
     "FeedPage",
     "FeedQuery",
@@ -59,9 +69,11 @@ __all__ = [
     "NewTransfers",
     "PostOrVoid",
     "ProblemDetails",
+    "Proof",
     "Readiness",
     "RefusedResult",
     "Reversal",
+    "Size",
     "Transfer",
     "TransferPage",
     "TransferQuery",

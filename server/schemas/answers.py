@@ -14,6 +14,7 @@ from pyledger.server.schemas.values import (
     Metadata,
     Reference,
     SignedDigits,
+    Size,
     Timeout,
     Uuid,
 )
@@ -210,6 +211,24 @@ class FeedPage(Struct):
         ),
     ]
     next: str
+
+
+class Checkpoint(Struct):
+    """A signed checkpoint."""
+
+    size: Size
+    root: Annotated[str, Meta(description="The root over that many batches, in hexadecimal.")]
+    origin: Annotated[str, Meta(description="Whose history it is of.")]
+    key: Annotated[str, Meta(description="The public key that verifies it. Trust one that you have from elsewhere.")]
+    signed_at: Instant
+    note: Annotated[str, Meta(description="The checkpoint itself: a C2SP signed note.")]
+
+
+class CheckpointPage(Struct):
+    """A page of signed checkpoints."""
+
+    data: list[Checkpoint]
+    next: str | None
 
 
 class Health(Struct):

@@ -20,6 +20,7 @@ from pyledger.server.schemas.values import (
     PendingId,
     Reference,
     Reverses,
+    Size,
     Timeout,
     TransferFlag,
     Uuid,
@@ -183,3 +184,16 @@ class TransferQuery(Struct):
     order: Literal["newest", "oldest"] = "newest"
     limit: Limit | None = None
     cursor: Cursor | None = None
+
+
+class CheckpointQuery(Struct):
+    """Parameters of a list of signed checkpoints."""
+
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
+class ConsistencyQuery(Struct):
+    """Parameters of a proof of consistency."""
+
+    first: Annotated[Size, Meta(description="The size of the earlier checkpoint.")]

@@ -48,6 +48,7 @@ Instant = Annotated[
     ),
 ]
 LedgerNumber = Annotated[int, Meta(ge=1, le=2**31 - 1, description="The number of a ledger.", examples=[1])]
+Size = Annotated[int, Meta(ge=1, le=10**18 - 1, description="How many batches a checkpoint contains.", examples=[7])]
 Code = Annotated[int, Meta(ge=1, le=65_535, description="Your own kind of account or transfer.", examples=[1])]
 Reference = Annotated[
     str,

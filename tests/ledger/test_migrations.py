@@ -109,6 +109,21 @@ async def test_triggers_stop_even_the_superuser(database: Database, change: str,
     await connection.close()
 
 
+async def test_the_writer_signs_and_never_takes_back(database: Database) -> None:
+    writer = await filled(database)
+    await writer.execute("INSERT INTO pyledger.subtree VALUES (0, 1, 0, sha256(''))")
+    await writer.execute("INSERT INTO pyledger.signed_checkpoint VALUES (0, 1, 1, 'key', 'note')")
+    admin = await asyncpg.connect(database.admin_dsn)
+    for change in ("UPDATE {} SET shard = 1", "DELETE FROM {}", "TRUNCATE {}"):
+        for table in ("pyledger.subtree", "pyledger.signed_checkpoint"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await writer.execute(change.format(table))
+        with pytest.raises(asyncpg.RestrictViolationError, match="never rewritten"):
+            await admin.execute(change.format("pyledger.signed_checkpoint"))
+    await writer.close()
+    await admin.close()
+
+
 async def test_the_reader_reads_and_nothing_else(database: Database) -> None:
     await (await filled(database)).close()
     connection = await asyncpg.connect(database.reader_dsn)
@@ -191,7 +206,9 @@ async def test_every_constraint_has_a_name_of_its_own(database: Database) -> Non
 
 
 @both
-@pytest.mark.parametrize("file", ["queries.sql", "checkpoint.sql", "check.sql", "migrations/version.sql"])
+@pytest.mark.parametrize(
+    "file", ["queries.sql", "checkpoint.sql", "check.sql", "migrations/version.sql", "proofs/queries.sql"]
+)
 async def test_every_query_is_understood_and_used(database: Database, file: str) -> None:
     source = "".join(path.read_text() for path in ROOM.rglob("*.py"))
     connection = await asyncpg.connect(database.admin_dsn)

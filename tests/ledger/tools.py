@@ -19,6 +19,8 @@ from pyledger import _rust
 from pyledger.ledger import Database, Ledger
 from pyledger.ledger.check import Finding, check
 from pyledger.ledger.connections import copy_through
+from pyledger.ledger.proofs import SigningKey
+from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
 from tests.support.clusters import Database as TestDatabase
 
@@ -121,9 +123,11 @@ async def run_as_admin(database: TestDatabase, statement: str, *arguments: objec
         await connection.close()
 
 
-async def findings(database: TestDatabase) -> list[Finding]:
-    """What `check` finds."""
-    reports = [report async for report in check(database.owner_dsn, 0, new_engine)]
+async def findings(database: TestDatabase, outside: Path | None = None, key: str = "") -> list[Finding]:
+    """What `check` finds; `outside` is where checkpoints are kept, `key` the file of a key that it knows."""
+    kept = place(str(outside or ""), 0)
+    known = [SigningKey.load(Path(key)).public] if key else []
+    reports = [report async for report in check(database.owner_dsn, 0, new_engine, kept, known)]
     return [report for report in reports if isinstance(report, Finding)]
 
 

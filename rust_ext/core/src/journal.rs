@@ -190,8 +190,12 @@ impl<'a> Rows<'a> {
 
     /// The next row and its hash; its texts are appended to `text`. `None` at the end.
     pub fn next(&mut self, text: &mut Vec<u8>) -> Result<Option<(Stored, Hash)>, Corrupt> {
-        let next = self.0.next(|tuple| decode(tuple, text))?;
-        Ok(next.map(|(stored, bytes)| (stored, merkle::leaf(bytes))))
+        Ok(self.next_tuple(text)?.map(|(stored, tuple)| (stored, merkle::leaf(tuple))))
+    }
+
+    /// The next row and its tuple, which is what is hashed.
+    pub fn next_tuple(&mut self, text: &mut Vec<u8>) -> Result<Option<(Stored, &'a [u8])>, Corrupt> {
+        self.0.next(|tuple| decode(tuple, text))
     }
 
     /// The next row alone, for whoever only shows it.

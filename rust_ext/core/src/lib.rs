@@ -25,6 +25,7 @@ pub mod journal;
 pub mod json;
 pub mod malformed;
 pub mod merkle;
+pub mod proof;
 pub mod replay;
 pub mod reply;
 pub mod show;

@@ -11,6 +11,7 @@ mod feed;
 mod gil;
 #[cfg(feature = "planted")]
 mod planted;
+mod proofs;
 mod reading;
 mod tables;
 
@@ -38,6 +39,8 @@ mod _rust {
     #[cfg(feature = "planted")]
     #[pymodule_export]
     use super::planted::plant;
+    #[pymodule_export]
+    use super::proofs::{prove_row, tree_root};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

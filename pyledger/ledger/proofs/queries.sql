@@ -1,0 +1,65 @@
+-- What proofs ask of the database, and the little that they store: hashes of subtrees, and signed checkpoints.
+
+-- name: row_place
+SELECT seq, recorded_ns FROM pyledger.journal
+WHERE shard = $1 AND tenant = $2 AND id = $3 AND kind >= 3 AND seq <= $4
+LIMIT 1
+
+-- name: copy_batch
+-- No shard for a planner to see: it would look through all of the index of ids for it.
+SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_account, amount, target,
+    ledger, code, flags, timeout_s, effective_ns, fingerprint, reference, metadata, debit_after, credit_after
+FROM pyledger.journal WHERE shard + 0 = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns
+
+-- name: links
+-- The batch before a stretch, if there is one, and the batches of it.
+SELECT seq, rows, first_ns, last_ns, root, hash FROM pyledger.batch
+WHERE shard = $1 AND seq BETWEEN $2 - 1 AND $3 ORDER BY seq
+
+-- name: batch_hashes
+SELECT seq - 1 AS number, hash FROM pyledger.batch WHERE shard = $1 AND seq > $2 AND seq <= $3 ORDER BY seq
+
+-- name: subtrees
+SELECT number, hash FROM pyledger.subtree
+WHERE shard = $1 AND level = $2 AND number >= $3 AND number < $4 ORDER BY number
+
+-- name: subtrees_made
+SELECT coalesce(max(number) + 1, 0) FROM pyledger.subtree WHERE shard = $1 AND level = $2
+
+-- name: subtree_levels
+SELECT level, max(number) + 1 AS made FROM pyledger.subtree WHERE shard = $1 GROUP BY level
+
+-- name: make_subtrees
+-- Whoever else made them made the same.
+INSERT INTO pyledger.subtree (shard, level, number, hash)
+SELECT $1, $2, made.number, made.hash FROM unnest($3::bigint[], $4::bytea[]) AS made (number, hash)
+ON CONFLICT ON CONSTRAINT subtree_place_unique DO NOTHING
+
+-- name: keep_signed
+-- Only within our epoch: whoever takes over changes the row that is locked here, and one of the two comes first.
+WITH ours AS (
+    SELECT shard FROM pyledger.checkpoint WHERE shard = $1 AND epoch = $2 FOR SHARE
+)
+INSERT INTO pyledger.signed_checkpoint (shard, size, key_number, key, note)
+SELECT ours.shard, $3, $4, $5, $6 FROM ours
+ON CONFLICT ON CONSTRAINT signed_checkpoint_size_and_key_unique DO NOTHING
+RETURNING size
+
+-- name: newest_signed
+SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+WHERE shard = $1 ORDER BY size DESC, signed_at DESC LIMIT 1
+
+-- name: signed_of_size
+SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND size = $2 ORDER BY signed_at DESC LIMIT 1
+
+-- name: signed_page
+SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND (size, key_number) < ($2, $3) ORDER BY size DESC, key_number DESC LIMIT $4
+
+-- name: signed_after
+SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND (size, key_number) > ($2, $3) ORDER BY size, key_number LIMIT $4
+
+-- name: drop_subtrees
+DELETE FROM pyledger.subtree WHERE shard = $1

@@ -1,0 +1,143 @@
+"""Proofs, checkpoints and their consistency, as they are asked for.
+
+The invariant: a proof is of a row of the tenant who asks, of an acknowledged batch; of others' rows it shows nothing
+but hashes. What is wrong in the database is an error here, never a proof that would not hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pyledger.ledger import cursors
+from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
+from pyledger.ledger.nouns import Unavailable, first_line
+from pyledger.ledger.proofs import tree
+from pyledger.ledger.proofs.document import CONSISTENCY_FORMAT, FORMAT, Consistency, Link, Proof, hexes
+from pyledger.ledger.proofs.notes import Signed, SigningKey
+from pyledger.ledger.proofs.outside import place
+from pyledger.ledger.proofs.rows import read_row
+from pyledger.ledger.proofs.signer import Signer
+from pyledger.ledger.proofs.store import Kept, Store
+from pyledger.ledger.reads import Page
+from pyledger.ledger.writer import Writer
+
+if TYPE_CHECKING:
+    from pyledger.settings import Settings
+
+_QUESTION: Final = "checkpoints"
+_FIRST: Final = (2**63 - 1, 2**32)
+_NO_KEY: Final = "this server has no signing key"
+
+
+class CheckpointRow(msgspec.Struct, frozen=True):
+    """A signed checkpoint, as a list shows it."""
+
+    size: int
+    root: str
+    origin: str
+    key: str
+    signed_at: str
+    note: str
+
+
+class Proofs:
+    """What a client can ask about what was signed. All raise `Busy` or `Unavailable` like the writer's own reads."""
+
+    def __init__(self, pool: Pool, writer: Writer, settings: Settings) -> None:
+        """Raises `BadKey` if a signing key is set and cannot be used."""
+        self._store, self._writer = Store(pool, settings.shard), writer
+        self.signer: Signer | None = None
+        if settings.signing_key:
+            self.signer = Signer(
+                self._store,
+                writer,
+                SigningKey.load(Path(settings.signing_key)),
+                place(settings.signing_dir, settings.shard),
+                interval_s=settings.signing_interval_s,
+            )
+
+    async def keep(self) -> None:
+        """Sign for as long as the shard is ours, if there is a key. Never ends by itself then."""
+        if self.signer is not None:
+            await self.signer.run()
+
+    async def transfer(self, tenant: int, transfer_id: str) -> bytes | None:
+        """The proof that a transfer was recorded, accepted or declined; None if it was not."""
+        try:
+            return await self._transfer(tenant, transfer_id)
+        except CONNECTION_ERRORS as error:
+            raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
+
+    async def _transfer(self, tenant: int, transfer_id: str) -> bytes | None:
+        where = await self._store.find(tenant, transfer_id, self._writer.stats.head_seq)
+        # As every answer: only after the writer has proved once more that the head is ours.
+        await self._writer.read(lambda _: None)
+        if where is None:
+            return None
+        link, root = await self._store.link(where["seq"])
+        index, leaf, row_path = await self._store.prove_row(where["recorded_ns"], link, root)
+        checkpoint, batch_path, unsigned = await self._checkpoint_of(link)
+        return msgspec.json.encode(
+            Proof(
+                format=FORMAT,
+                row=read_row(leaf)[2],
+                leaf=leaf.hex(),
+                row_index=index,
+                row_path=hexes(row_path),
+                batch=link,
+                batch_path=batch_path,
+                checkpoint=checkpoint,
+                unsigned=unsigned,
+            )
+        )
+
+    async def _checkpoint_of(self, link: Link) -> tuple[str | None, list[str], str | None]:
+        """The newest checkpoint, the path from a batch to it, or why there is none that contains it."""
+        newest = await self._store.newest()
+        if (newest is None or newest.size < link.seq) and self.signer is not None:
+            await self.signer.cover(link.seq)
+            newest = await self._store.newest()
+        if newest is None or newest.size < link.seq:
+            return None, [], _NO_KEY if self.signer is None else self.signer.reason
+        path = await self._store.path(tree.inclusion(link.seq - 1, newest.size))
+        return newest.note, hexes(path), None
+
+    async def checkpoints(self, tenant: int, cursor: str | None, limit: int) -> Page:
+        """Signed checkpoints, the newest first. Raises `BadCursor`."""
+        below = _FIRST
+        if cursor is not None:
+            raw = cursors.unseal(tenant, _QUESTION, cursor, 12)
+            below = int.from_bytes(raw[:8]), int.from_bytes(raw[8:])
+        found = await self._fetch(self._store.page(below, limit + 1))
+        following = None
+        if len(found) > limit:
+            last = found[limit - 1]
+            following = cursors.seal(tenant, _QUESTION, last.size.to_bytes(8) + last.key_number.to_bytes(4))
+        return Page([msgspec.json.encode(_row(each)) for each in found[:limit]], following)
+
+    async def consistency(self, first: int, second: int) -> bytes | None:
+        """The proof that one checkpoint goes on where another ended; None if one of them does not exist."""
+        kept = [await self._fetch(self._store.of_size(size)) for size in (first, second)]
+        if kept[0] is None or kept[1] is None or first > second:
+            return None
+        path = await self._fetch(self._store.path(tree.consistency(first, second)))
+        return msgspec.json.encode(
+            Consistency(format=CONSISTENCY_FORMAT, first=kept[0].note, second=kept[1].note, path=hexes(path))
+        )
+
+    async def _fetch(self, asked: Any) -> Any:
+        try:
+            found = await asked
+        except CONNECTION_ERRORS as error:
+            raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
+        await self._writer.read(lambda _: None)
+        return found
+
+
+def _row(kept: Kept) -> CheckpointRow:
+    checkpoint = Signed.parse(kept.note).checkpoint
+    signed_at = kept.signed_at.isoformat().replace("+00:00", "Z")
+    return CheckpointRow(kept.size, checkpoint.root.hex(), checkpoint.origin, kept.key, signed_at, kept.note)

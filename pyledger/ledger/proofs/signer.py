@@ -1,0 +1,136 @@
+"""The background task that signs: off the money path, every so often, and where somebody waits for it.
+
+The invariant: a signature is only made over what our own writer has acknowledged in our own epoch, on top of every
+checkpoint that is known, here and outside; it leaves this process only once it is committed within that epoch. So
+of one size there is one tree, whoever signs it. A crash between any two lines leaves what the next round goes on from:
+subtrees are made again from where they end, and what is stored and not yet outside is taken there first.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Final
+
+from pyledger._rust import Engine
+from pyledger.ledger.connections import CONNECTION_ERRORS
+from pyledger.ledger.nouns import LedgerError, Position, Unavailable, first_line
+from pyledger.ledger.proofs.notes import Checkpoint, Contradiction, Signed, SigningKey
+from pyledger.ledger.proofs.outside import Place, name_of
+from pyledger.ledger.proofs.store import Kept, Store
+from pyledger.ledger.writer import Writer
+
+log: Final = logging.getLogger("pyledger.ledger")
+
+REST_S: Final = 1.0
+"""Between two rounds at least: whoever asks for proofs cannot have a checkpoint signed for each."""
+COVER_TIMEOUT_S: Final = 5.0
+"""A proof waits so long for a checkpoint of its batch; after that it ends at the batch."""
+OUTSIDE_PAGE: Final = 1_000
+"""Checkpoints that are taken outside in one go."""
+
+
+class Signer:
+    """Signs a shard's checkpoints for as long as its writer runs."""
+
+    def __init__(
+        self, store: Store, writer: Writer, key: SigningKey, place: Place | None, *, interval_s: float
+    ) -> None:
+        self.key, self._place, self._interval_s = key, place, interval_s
+        self._store, self._writer, self._stats = store, writer, writer.stats
+        self._wanted = asyncio.Event()
+        self._rounds = asyncio.Condition()
+        self._size = 0  # of the newest checkpoint that is stored
+        self.reason = "no checkpoint was signed yet"
+
+    async def run(self) -> None:
+        """Until cancelled; what fails is logged, and made up for by the next round."""
+        while True:
+            began_s = time.monotonic()
+            await self._attempt()
+            async with self._rounds:
+                self._rounds.notify_all()
+            self._wanted.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), self._interval_s)
+            await asyncio.sleep(max(0.0, began_s + REST_S - time.monotonic()))
+
+    async def cover(self, seq: int) -> None:
+        """Wait until a checkpoint contains a batch, or for as long as somebody may be kept waiting."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COVER_TIMEOUT_S), self._rounds:
+                while self._size < seq:
+                    self._wanted.set()
+                    await self._rounds.wait()
+
+    async def _attempt(self) -> None:
+        try:
+            await self.round()
+            self.reason = "the next checkpoint will contain it"
+        except Contradiction as error:
+            self._fail(first_line(error))
+            log.critical("no checkpoint is signed, run `pyledger check`: %s", first_line(error))
+        except (*CONNECTION_ERRORS, LedgerError) as error:
+            self._fail(first_line(error))
+            log.warning("no checkpoint is signed: %s", first_line(error))
+        except Exception as error:
+            self._fail(type(error).__name__)
+            log.exception("signing failed in a way that nobody has foreseen")
+
+    def _fail(self, reason: str) -> None:
+        self.reason = reason
+        self._stats.signing_failures += 1
+
+    async def round(self) -> None:
+        """Sign the tree of all that is acknowledged, unless that is done. Raises `LedgerError` and what I/O does."""
+        epoch, head = self._stats.epoch, await self._writer.read(_position)
+        newest = await self._store.newest()
+        outside = None if self._place is None else await self._place.newest()
+        await self._store.extend(head.seq)
+        for note in (newest.note if newest else "", outside or ""):
+            if note:
+                await self._agree(note, head)
+        await self._store.follow(newest.size if newest else 0, head)
+        if newest is None or (newest.size, newest.key) != (head.seq, str(self.key.public)):
+            newest = await self._sign(epoch, head)
+        if newest is not None:
+            self._size = self._stats.signed_seq = newest.size
+            await self._publish(newest, outside)
+
+    async def _agree(self, note: str, head: Position) -> None:
+        """Whether our history goes on where a checkpoint ended. Raises `Contradiction`."""
+        known = Signed.parse(note).checkpoint
+        if known.size > head.seq:
+            raise Contradiction(f"a checkpoint of {known.size} batches was signed, and there are {head.seq}")
+        if await self._store.root(known.size) != known.root:
+            raise Contradiction(f"the first {known.size} batches are not those of the checkpoint that was signed")
+
+    async def _sign(self, epoch: int, head: Position) -> Kept | None:
+        """Sign and store; what was stored is read back. None if there is nothing to sign yet."""
+        if not head.seq:
+            return None
+        public = self.key.public
+        note = self.key.sign(str(Checkpoint(public.name, head.seq, await self._store.root(head.seq))))
+        await self._store.keep(epoch, (head.seq, int.from_bytes(public.id), str(public), note))
+        newest = await self._store.newest()
+        if newest is None or newest.note != note:
+            raise Unavailable(f"epoch {epoch} ended meanwhile")
+        self._stats.signed += 1
+        return newest
+
+    async def _publish(self, newest: Kept, outside: str | None) -> None:
+        """Take outside what is stored and not there yet; to a place that is new, the newest alone."""
+        if self._place is None or outside == newest.note:
+            return
+        position, last = (Signed.parse(outside).checkpoint.size if outside else newest.size, -1), outside
+        while page := await self._store.after(position, OUTSIDE_PAGE):
+            for each in page:
+                await self._place.make(name_of(each.size, each.key_number), each.note)
+                await self._place.point(each.note)
+            position, last = (page[-1].size, page[-1].key_number), page[-1].note
+        if last != newest.note:
+            await self._place.point(newest.note)
+
+
+def _position(engine: Engine) -> Position:
+    return Position(engine.seq, engine.hash)

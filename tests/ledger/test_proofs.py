@@ -289,3 +289,6 @@ async def test_an_older_database_does_not_sign_what_was_signed_otherwise(databas
     async with signing(database, file, str(outside)) as ledger:
         with pytest.raises(Contradiction, match="of 99 batches was signed, and there are 3"):
             await signer_of(ledger).round()
+        await signer_of(ledger)._attempt()
+        assert "outside" not in signer_of(ledger).reason
+        assert ledger.stats.signing_failures > 0

@@ -68,17 +68,18 @@ class Signer:
             await self.round()
             self.reason = "the next checkpoint will contain it"
         except Contradiction as error:
-            self._fail(first_line(error))
+            self._fail()
             log.critical("no checkpoint is signed, run `pyledger check`: %s", first_line(error))
         except (*CONNECTION_ERRORS, LedgerError) as error:
-            self._fail(first_line(error))
+            self._fail()
             log.warning("no checkpoint is signed: %s", first_line(error))
-        except Exception as error:
-            self._fail(type(error).__name__)
+        except Exception:
+            self._fail()
             log.exception("signing failed in a way that nobody has foreseen")
 
-    def _fail(self, reason: str) -> None:
-        self.reason = reason
+    def _fail(self) -> None:
+        # Clients are shown this; what failed names files and machines, and is for the operator.
+        self.reason = "no checkpoint could be signed; the server's log says why"
         self._stats.signing_failures += 1
 
     async def round(self) -> None:

@@ -142,6 +142,27 @@ async def test_a_file_keeps_a_cursor(tmp_path: Path) -> None:
         await FileStore(tmp_path / "no" / "cursor").save("x")
 
 
+async def test_a_save_that_is_given_up_leaves_the_file_whole(tmp_path: Path) -> None:
+    store, cursors = FileStore(tmp_path / "cursor"), ["a" * 100, "b" * 100]
+    await store.save(cursors[0])
+    for _ in range(50):
+        saving = asyncio.ensure_future(store.save(cursors[0]))
+        await asyncio.sleep(0)
+        saving.cancel()
+        await store.save(cursors[1])
+        assert await store.load() in cursors
+
+
+async def test_latest_is_one_place_even_if_the_first_event_is_not_done_with(client: Client) -> None:
+    bank, wallet = await opened(client)
+    pages = Feed(client, wait_s=60).pages("latest")
+    async with asyncio.timeout(30), contextlib.aclosing(pages):
+        first = await anext(pages)
+    assert first.events == []
+    moved = await client.transfer(bank, wallet, 1, ledger=1)
+    assert [event.row.id for event in (await Feed(client).page(first.next)).events] == [moved.id]
+
+
 async def test_an_exactly_once_consumer_with_a_cursor_in_its_own_database(client: Client, database: Database) -> None:
     """What README promises to those who keep the cursor where they work: nothing twice, nothing left out."""
     bank, wallet = await opened(client)

@@ -10,7 +10,9 @@ next one is asked for, so a program that dies in the middle of one is given it a
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import tempfile
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from pyledger.client.transport import path, query
 WAIT_S = 20.0
 """How long one request waits for a row; less than what most proxies allow an idle connection."""
 PAGE_ROWS = 1_000
+LATEST = "latest"
+"""Instead of a cursor: what is still to come."""
 
 Row = Transfer | Account | Ledger | BatchItem
 
@@ -64,12 +68,17 @@ class FileStore:
         await asyncio.to_thread(self._replace, cursor)
 
     def _replace(self, cursor: str) -> None:
-        fresh = self._file.with_name(self._file.name + ".new")
-        with fresh.open("w", encoding="ascii") as out:
-            out.write(cursor + "\n")
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(self._file)
+        # A name of its own each time: a save that was given up goes on in its thread.
+        number, fresh = tempfile.mkstemp(dir=self._file.parent, prefix=self._file.name + ".")
+        try:
+            with open(number, "w", encoding="ascii") as out:
+                out.write(cursor + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+            Path(fresh).replace(self._file)
+        except BaseException:
+            Path(fresh).unlink(missing_ok=True)
+            raise
         directory = os.open(self._file.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -130,7 +139,7 @@ class Feed:
 
     async def page(self, after: str | None, wait_s: float = 0.0) -> EventPage:
         """One page after a cursor: None is the beginning, "latest" the end. Waits so long for a first row."""
-        target = path("feed") + query(self._filters | {"after": after, "wait_s": int(wait_s) or None})
+        target = path("feed") + query(self._filters | {"after": after, "wait_s": math.ceil(wait_s) or None})
         found = msgspec.json.decode((await self._client._transport.send("GET", target)).body, type=_Page)
         return EventPage([_event(raw) for raw in found.data], found.next)
 
@@ -140,7 +149,8 @@ class Feed:
         failures = 0
         while True:
             try:
-                page = await self.page(after, self._wait_s)
+                # "latest" is another place each time it is asked for, so it is asked for once, and at once.
+                page = await self.page(after, 0.0 if after == LATEST else self._wait_s)
             except Unavailable:
                 failures += 1
                 await asyncio.sleep(self._retry.wait_s(failures, None))

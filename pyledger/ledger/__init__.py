@@ -3,7 +3,8 @@
 Read `writer.py` first: the hot path from top to bottom. `nouns.py` has the types, limits and errors.
 """
 
-from pyledger.ledger.feed import Feed, Place, Reader
+from pyledger.ledger.blocks import Place
+from pyledger.ledger.feed import Feed, Reader
 from pyledger.ledger.ledger import Ledger
 from pyledger.ledger.nouns import (
     BadCursor,

@@ -8,16 +8,19 @@ the writer one wake-up for all; pages are made one at a time, and less eagerly w
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import asyncpg
 
-from pyledger._rust import Corrupt, FeedPage, FeedQuestion, FeedRows, Sides
+from pyledger._rust import Corrupt, Engine, FeedPage, FeedQuestion, Sides
 from pyledger.ledger import cursors
+from pyledger.ledger.blocks import Batch, Block, Place
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import BadCursor, BatchMeasure, CursorGone, State, Unavailable, first_line
 from pyledger.ledger.waiting import work
@@ -41,18 +44,12 @@ PAGE_BYTES_MAX: Final = 524_288
 """Bytes after which a page is full, whatever its rows."""
 REST: Final = 1.0
 """While commands wait, the making of pages rests so many times what each took: half a core is the writer's."""
+PAGE_S_MAX: Final = 1.0
+"""A page that took so long is answered with what was looked at: whoever asks again goes on from there."""
 _PLACE_BYTES: Final = 16
 _NS_MAX: Final = 2**63 - 1
 LATEST: Final = "latest"
 """The cursor of whoever wants only what is still to come."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Up to where somebody has read: all rows until `ns`, which is in the batch `seq`. Genesis is 0, 0."""
-
-    seq: int = 0
-    ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +102,8 @@ class Found:
             self.pieces.append(page.body)
 
 
-class Block:
-    """Whole batches that follow each other: all that comes after any place from `after_ns` on and before `last_ns`.
-    Decoded when first looked at."""
-
-    __slots__ = ("_copy", "_rows", "after_ns", "count", "last_ns", "seq")
-
-    def __init__(self, seq: int, after_ns: int, last_ns: int, count: int, copy: bytes) -> None:
-        self.seq, self.after_ns, self.last_ns, self.count = seq, after_ns, last_ns, count
-        self._copy = copy
-        self._rows: FeedRows | None = None
-
-    async def rows(self, shard: int) -> FeedRows:
-        """The rows. Raises `Corrupt` if they are not as many as their batches say."""
-        if self._rows is None:
-            rows = await work(self.count, FeedRows, self._copy, shard)
-            if len(rows) != self.count:
-                raise Corrupt(f"{self.count} rows are due from batch {self.seq} on, and {len(rows)} are there")
-            self._rows, self._copy = rows, b""
-        return self._rows
+def _after_ns(block: Block) -> int:
+    return block.after_ns
 
 
 class Feed:
@@ -161,7 +141,8 @@ class Feed:
             return
         if self._waiting or time.monotonic() - self._asked_s < TAIL_LINGER_S:
             after_ns = self._tail[-1].last_ns if self._tail else min(self._before_ns, applied.first_ns)
-            self._tail.append(Block(applied.seq, after_ns, applied.last_ns, applied.rows, applied.copy))
+            batch = Batch(applied.seq, applied.first_ns, applied.last_ns)
+            self._tail.append(Block([batch], after_ns, applied.rows, applied.copy))
             self._tail_rows += applied.rows
             while len(self._tail) > 1 and (self._tail_rows > TAIL_ROWS_MAX or len(self._tail) > TAIL_BATCHES_MAX):
                 self._tail_rows -= self._tail.popleft().count
@@ -208,12 +189,11 @@ class Feed:
         found none and still have gone on. Raises `Unavailable` unless the shard is ours and served, `CursorGone` if
         the journal does not go on from there."""
         found = Found(place)
-        size = 0
+        size, until_s = 0, time.monotonic() + PAGE_S_MAX
         while (block := self._fresh(found.place)) or not found.rows:
             head = self._head()
             if found.place.ns >= head.ns:
-                if found.place.ns > head.ns or found.place.seq > head.seq:
-                    raise CursorGone("this cursor is ahead of the journal: it was restored to an earlier time")
+                await self._not_ahead(found.place)
                 break
             async with self._turn:
                 began_s = time.monotonic()
@@ -222,9 +202,11 @@ class Feed:
                 found.add(page)
                 size += len(page.body)
                 self._asked_s = time.monotonic()
-                if self._writer.stats.queue_rows:
-                    await asyncio.sleep(REST * (self._asked_s - began_s))
+                # Others get their turn after each block, however small: the writer is one of them.
+                await asyncio.sleep(REST * (self._asked_s - began_s) if self._writer.stats.queue_rows else 0)
             if found.rows >= rows_max or found.looked >= self.scan_rows_max or size >= PAGE_BYTES_MAX:
+                break
+            if self._asked_s >= until_s:
                 break
         return found
 
@@ -238,23 +220,36 @@ class Feed:
             raise Unavailable("the feed has ended" if self._ended else f"the ledger is {stats.state.value}")
         return Place(stats.head_seq, stats.head_ns)
 
+    async def _not_ahead(self, place: Place) -> None:
+        """Raises `CursorGone` if the journal ends before a place, once the writer has proven that its end is the end:
+        a cursor may come from the server that has taken over, and then it is we who are behind."""
+        if place > self._head():
+            await self._writer.read(lambda _engine: None)
+            if place > self._head():
+                raise CursorGone("this cursor is ahead of the journal: it was restored to an earlier time")
+
     async def _make(self, block: Block, reader: Reader, asked: FeedQuestion, place: Place, rows_max: int) -> FeedPage:
         rows = await block.rows(self._shard)
         wanted = (asked, self._sides, place.ns, rows_max, PAGE_BYTES_MAX)
         page = await work(block.count, rows.page, *wanted)
-        if missing := page.missing:
-            await self._writer.read(lambda engine: self._sides.learn(engine, reader.tenant, missing))
+        # Once more, for all others may have been forgotten to make room for what was missing.
+        for _ in range(2):
+            if not (missing := page.missing):
+                break
+            await self._writer.read(partial(self._learn, reader.tenant, missing))
             page = await work(block.count, rows.page, *wanted)
         if page.missing:
             raise Corrupt("accounts are forgotten as fast as they are learnt")
         return page
 
+    def _learn(self, tenant: int, missing: bytes, engine: Engine) -> None:
+        self._sides.learn(engine, tenant, missing)
+
     def _fresh(self, place: Place) -> Block | None:
         """What follows a place, if it is among the latest batches or was read a moment ago."""
-        for block in (*reversed(self._tail), *self._past):
-            if block.after_ns <= place.ns < block.last_ns:
-                return block
-        return None
+        at = bisect.bisect_right(self._tail, place.ns, key=_after_ns) - 1
+        near = (self._tail[at], *self._past) if at >= 0 else self._past
+        return next((block for block in near if block.goes_on_from(place)), None)
 
     async def _read(self, place: Place, head: Place) -> Block:
         """The next batches from PostgreSQL. Raises `CursorGone` if they do not follow the place."""
@@ -279,7 +274,8 @@ class Feed:
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
         after_ns = min(place.ns, first["first_ns"])
-        block = Block(first["seq"], after_ns, last["last_ns"], count, copy)
+        spans = [Batch(each["seq"], each["first_ns"], each["last_ns"]) for each in batches]
+        block = Block(spans, after_ns, count, copy)
         await block.rows(self._shard)  # before anybody else may find it
         self._past.append(block)
         return block

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from pyledger.ledger import Ledger, Reader, State, Unavailable
+from pyledger.ledger.blocks import Place
 from pyledger.ledger.connections import Pool
-from pyledger.ledger.feed import LATEST, TAIL_BATCHES_MAX, Place
+from pyledger.ledger.feed import LATEST, TAIL_BATCHES_MAX
 from pyledger.ledger.store import Session
 from tests.ledger.feeding import Row, forget, ids_of, journal, kept, read_on
 from tests.ledger.tools import (

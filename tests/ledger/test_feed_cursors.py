@@ -6,7 +6,7 @@ import pytest
 
 from pyledger._rust import Corrupt
 from pyledger.ledger import BadCursor, CursorGone, Reader
-from pyledger.ledger.feed import Place
+from pyledger.ledger.blocks import Place
 from tests.ledger.feeding import forget, read_on
 from tests.ledger.tools import TENANT, make_accounts, opened, run_as_admin, transfer
 from tests.support.clusters import Database

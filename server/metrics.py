@@ -201,6 +201,7 @@ class Metrics(Collector):
         yield _counter("pyledger_batches", "Batches committed.", stats.batches)
         yield _counter("pyledger_batches_ahead", "Batches whose rows were sent before their turn.", stats.batches_ahead)
         yield _counter("pyledger_journal_rows", "Journal rows committed.", stats.rows)
+        yield _counter("pyledger_apply_cpu_seconds", "CPU time of deciding, of all batches.", stats.apply_cpu_s)
         yield _counter("pyledger_fences", "Times that the head was fenced.", stats.fences)
         yield _counter("pyledger_reconnects", "Connections to PostgreSQL lost and made again.", stats.reconnects)
         yield _counter("pyledger_recoveries", "Recoveries from checkpoint and journal.", stats.recoveries)

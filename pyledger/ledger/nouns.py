@@ -216,6 +216,7 @@ class Stats:
     batches: int = 0
     batches_ahead: int = 0
     rows: int = 0
+    apply_cpu_s: float = 0.0
     fences: int = 0
     reconnects: int = 0
     recoveries: int = 0

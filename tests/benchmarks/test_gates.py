@@ -11,7 +11,7 @@ from benchmarks import ratios
 from benchmarks.ratios import RATIOS, RUNS_MIN, Margin, Ratio, Verdict
 
 RATE = Ratio("r", "ours / theirs", "w1_binary_per_s", "append_per_s")
-COST = Ratio("c", "cost / theirs", "w1_server_us", "echo_256_server_us", at_most=True)
+COST = Ratio("c", "cost / theirs", "w1_postgres_us", "echo_256_server_us", at_most=True)
 
 
 def test_a_bound_is_as_far_beyond_the_worst_as_that_is_from_the_median() -> None:

@@ -22,7 +22,7 @@ TIMEOUT_S = 300.0
 
 NOTICED_BY = {
     "sleep_in_commit": "alone_to_plain",
-    "double_the_engine": "batch_cpu_to_plain",
+    "double_the_engine": "apply_cpu_to_plain",
     "statement_per_row": "single_cpu_to_echo",
     "index_the_journal": "wal_to_copy",
     "work_per_request": "single_cpu_to_echo",

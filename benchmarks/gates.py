@@ -1,7 +1,8 @@
 """`make gates`: did anything that this project is proud of get slower?
 
 Starts a server of its own, takes the readings of `rounds.py`, and holds their ratios against the margins that
-follow from `results/gates.json`. A ratio that fell is measured once more, said openly, and judged by that alone.
+follow from `results/gates.json`. A ratio that fell is measured again, at most `TRIES_MAX` times in all, said openly,
+and judged by the last try alone: what got slower falls each time, what the machine did for a moment does not.
 Exit codes: 0 all kept, 1 some fell (each in a line that says by how much), 2 could not be measured, 130 and 143
 ended by SIGINT and SIGTERM.
 """
@@ -13,7 +14,7 @@ import asyncio
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ from benchmarks.workloads import Planner
 
 ALL_KEPT, FELL, NOT_MEASURED = 0, 1, 2
 ROUNDS: Final = 1
-"""Of each reading; the second try of a ratio that fell is another one."""
+"""Of each reading; each further try of a ratio that fell is another one."""
+TRIES_MAX: Final = 3
 WIDTH: Final = 200
 
 
@@ -89,15 +91,17 @@ async def measure(asked: argparse.Namespace, scratch: Path, kept: list[dict[str,
         planner, busy = Planner(QUICK, int(time.time()) % 1_000_000_000 + 1_000_000_000), Busy(server)
         async with rounds.opened(server, scratch, planner, status.update) as found:
             await found.measure({part for ratio in asked.ratios for part in ratio.parts}, ROUNDS)
-            first = judge(asked.ratios, found.readings, margins(kept, busy.cores()))
-            fallen = [verdict for verdict in first if not verdict.kept]
-            if fallen:
+            verdicts = judge(asked.ratios, found.readings, margins(kept, busy.cores()))
+            for _ in range(TRIES_MAX - 1):
+                fallen = [verdict for verdict in verdicts if not verdict.kept]
+                if not fallen:
+                    break
                 await found.measure({part for verdict in fallen for part in verdict.ratio.parts}, ROUNDS)
-                second = judge([each.ratio for each in fallen], found.readings, margins(kept, busy.cores()))
-                again = {each.ratio: replace(each, before=old.value) for each, old in zip(second, fallen, strict=True)}
-                first = [again.get(verdict.ratio, verdict) for verdict in first]
+                again = judge([each.ratio for each in fallen], found.readings, margins(kept, busy.cores()))
+                tried = {new.ratio: old.followed_by(new) for new, old in zip(again, fallen, strict=True)}
+                verdicts = [tried.get(verdict.ratio, verdict) for verdict in verdicts]
             ratios = {ratio.name: ratio.value(found.readings) for ratio in asked.ratios}
-            return Found(found.readings, ratios, busy.cores(), first)
+            return Found(found.readings, ratios, busy.cores(), verdicts)
     finally:
         await server.close()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, Literal
@@ -121,8 +121,12 @@ class Verdict:
     ratio: Ratio
     value: float
     margin: Margin
-    before: float | None = None
-    """What the first try gave, where there was a second one."""
+    before: tuple[float, ...] = ()
+    """What earlier tries gave, where this is not the first one."""
+
+    def followed_by(self, next_try: Verdict) -> Verdict:
+        """The next try, which is what counts, with what those before it gave."""
+        return replace(next_try, before=(*self.before, self.value))
 
     @property
     def kept(self) -> bool:
@@ -138,7 +142,9 @@ class Verdict:
             f"{word}: {self.ratio.title}: {self.value:.3f}, bound {sign} {margin.bound:.3f}; {off:.0%} {beyond} the"
             f" median of {margin.runs} runs ({margin.least:.3f} to {margin.most:.3f}, median {margin.median:.3f})"
         )
-        return text + (f" (second try; the first gave {self.before:.3f})" if self.before is not None else "")
+        if self.before:
+            text += f" (try {len(self.before) + 1}; before: {', '.join(f'{value:.3f}' for value in self.before)})"
+        return text
 
 
 def kept_runs(path: Path = KEPT) -> list[dict[str, Any]]:

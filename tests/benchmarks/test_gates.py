@@ -25,11 +25,11 @@ def test_a_bound_is_as_far_beyond_the_worst_as_that_is_from_the_median() -> None
 
 def test_a_ratio_that_fell_says_which_and_by_how_much() -> None:
     margin = Margin(0.60, 0.70, 0.74, 0.50, 10)
-    fell = Verdict(RATE, 0.42, margin, before=0.40)
+    fell = Verdict(RATE, 0.40, margin).followed_by(Verdict(RATE, 0.41, margin)).followed_by(Verdict(RATE, 0.42, margin))
     assert not fell.kept
     line = fell.line()
     assert line.startswith("FAILED: ours / theirs: 0.420, bound >= 0.500; 40% below the median of 10 runs")
-    assert "second try; the first gave 0.400" in line
+    assert "(try 3; before: 0.400, 0.410)" in line
     assert "\n" not in line
     assert Verdict(RATE, 0.51, margin).line().startswith("kept: ")
     assert not Verdict(COST, 0.51, margin).kept

@@ -11,12 +11,25 @@ An `Engine` belongs to one thread. The GIL is released above `gil_rows_min` rows
 from typing import Final, Literal, final
 
 from pyledger._rust_feed import FeedPage, FeedQuestion, FeedRows, Sides
+from pyledger._rust_requests import (
+    Commands,
+    Malformed,
+    decode_account,
+    decode_accounts,
+    decode_ledger,
+    decode_resolution,
+    decode_transfer,
+    decode_transfers,
+    decode_transfers_binary,
+    json_depth,
+    plain_rows,
+)  # fmt: skip
 
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
     "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "Reply", "Sides", "decode_account", "decode_accounts",
     "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers", "decode_transfers_binary",
-    "json_depth", "prove_row", "tree_root",
+    "json_depth", "plain_rows", "prove_row", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -36,73 +49,10 @@ ledger_max, timeout_s_max, key_bytes_max, asset_bytes_max, effective_ns_max, gil
 GENESIS_HASH: Final[bytes]
 """The 32 zero bytes that the first batch chains to."""
 
-class Malformed(ValueError):
-    """A request's bytes are wrong, so none of it was looked at further. `str()` is the detail."""
-
-    code: str
-    """One of the codes of `MALFORMED`."""
-    detail: str
-    """One sentence for a person, naming the field."""
-    index: int | None
-    """Which command of the batch, from 0; None for the body as a whole."""
-
 class Corrupt(ValueError):
     """Bytes read back from the database are not what was written. The message says where.
 
     An engine that raised it is in no defined state and must be thrown away."""
-
-@final
-class Commands:
-    """One request, decoded: its commands, and the form that its reply takes. Immutable."""
-
-    @property
-    def rows(self) -> int:
-        """Commands in it, 1 to 8,190."""
-    @property
-    def weight(self) -> int:
-        """Journal rows that it appends at most: one a command, `group_holds_max` for a group's resolution."""
-    @property
-    def ids(self) -> list[str]:
-        """The commands' ids in order, derived ones included."""
-
-def decode_ledger(body: bytes, tenant: int) -> Commands:
-    """Read `{"id": 1..2147483647, "asset": "EUR", "exponent": 2, "metadata"?: {}}`. Raises `Malformed`.
-
-    The command's id is derived from tenant and number, so the request is idempotent by itself.
-    """
-
-def decode_account(body: bytes, tenant: int, key: str | None) -> Commands:
-    """Read one account; `key` is the Idempotency-Key header. Raises `Malformed`.
-
-    Fields: id, ledger, code, flags, allowance, reference, metadata, effective_at. Either `id` or `key`.
-    """
-
-def decode_accounts(body: bytes, tenant: int) -> Commands:
-    """Read `{"accounts": [account, ...]}`, 1 to 8,190, each with its id. Raises `Malformed`."""
-
-def decode_transfer(body: bytes, tenant: int, key: str | None) -> Commands:
-    """Read one transfer; `key` is the Idempotency-Key header. Raises `Malformed`.
-
-    Fields: id, debit_account_id, credit_account_id, amount, ledger, code, flags, timeout_s, pending_id,
-    reverses, reference, metadata, effective_at. Either `id` or `key`. `null` is the same as leaving out.
-    """
-
-def decode_transfers(body: bytes, tenant: int) -> Commands:
-    """Read `{"transfers": [transfer, ...]}`, 1 to 8,190, each with its id. Raises `Malformed`."""
-
-def decode_transfers_binary(body: bytes, tenant: int) -> Commands:
-    """Read 1 to 8,190 little-endian records of 128 bytes; the reply is records of 160. Raises `Malformed`."""
-
-def decode_resolution(
-    body: bytes, tenant: int, action: Literal["post", "void", "reverse"], target: str, key: str | None
-) -> Commands:
-    """Read the body of `/transfers/{target}/post`, `/void` or `/reverse`; empty is `{}`. Raises `Malformed`.
-
-    Fields: id, amount, group (post and void), reference, metadata, effective_at. Either `id` or `key`.
-    """
-
-def json_depth(body: bytes) -> int:
-    """Levels of objects and arrays within each other; of bytes that are not JSON some number."""
 
 def prove_row(copy: bytes, recorded_ns: int) -> tuple[int, bytes, tuple[int, bytes, list[bytes]] | None]:
     """A batch's COPY OUT stream, ordered by time: how many rows, and their root. And of the row of `recorded_ns`, if

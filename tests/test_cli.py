@@ -99,7 +99,7 @@ def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def broken(_: object) -> int:
         raise ZeroDivisionError("division by zero\nand more")
 
-    monkeypatch.setattr(cli, "_info", broken)
+    monkeypatch.setattr(cli.books, "_info", broken)
     assert cli.main(["info"]) == 1
     assert capsys.readouterr().err == (
         "pyledger: ZeroDivisionError: division by zero and more (PYLEDGER_LOG_LEVEL=debug shows where)\n"

@@ -73,6 +73,16 @@ fn transfer(record: &[u8], tenant: u32) -> Command {
     }
 }
 
+/// The records of transfers however they came, without their texts, which have no room in them.
+pub fn records(commands: &[Command]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(commands.len() * RECORD_BYTES);
+    for command in commands {
+        out.extend_from_slice(&fingerprint::record(command));
+        out.resize(out.len().next_multiple_of(RECORD_BYTES), 0);
+    }
+    out
+}
+
 /// Appends the result of a recorded command.
 pub fn result(row: &Row, replayed: bool, out: &mut Vec<u8>) {
     let start = out.len();

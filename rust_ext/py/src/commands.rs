@@ -7,6 +7,7 @@ use pyledger_core::reply::Form;
 use pyledger_core::{Request, binary, uuid};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::errors;
 use crate::gil::released_for_bytes;
@@ -37,6 +38,17 @@ impl Commands {
     #[getter]
     fn ids(&self) -> Vec<String> {
         self.request.commands.iter().map(|command| uuid::string(command.id)).collect()
+    }
+
+    /// Whether any of them has a reference or metadata.
+    #[getter]
+    fn has_texts(&self) -> bool {
+        !self.request.text.is_empty()
+    }
+
+    /// Transfers as fixed records of 128 bytes, without their texts.
+    fn records<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &binary::records(&self.request.commands))
     }
 }
 

@@ -3,6 +3,7 @@
 //! `pyledger/_rust.pyi` says what each name does; what stands here must match it.
 
 mod applied;
+mod cells;
 mod checkpoint;
 mod commands;
 mod engine;
@@ -23,6 +24,8 @@ mod _rust {
 
     #[pymodule_export]
     use super::applied::{Applied, Reply};
+    #[pymodule_export]
+    use super::cells::plain_rows;
     #[pymodule_export]
     use super::checkpoint::Checkpoint;
     #[pymodule_export]

@@ -1,0 +1,79 @@
+-- What `pyledger export` asks, as a member of pyledger_reader.
+
+-- name: snapshot
+-- All that follows sees the books as of one moment. Off: a sequential scan, which a planner without statistics of the
+-- newest partition would choose, and more than one core, which belongs to whoever posts.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL enable_seqscan = off;
+SET LOCAL DateStyle = 'ISO';
+SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL TimeZone = 'UTC'
+
+-- name: tenants
+SELECT id, name FROM pyledger.tenant ORDER BY id
+
+-- name: shards
+SELECT shard FROM pyledger.head ORDER BY shard
+
+-- name: batches
+SELECT seq, rows, first_ns, last_ns FROM pyledger.batch
+WHERE shard = $1 AND seq > $2 AND last_ns >= $3 AND first_ns < $4 ORDER BY seq LIMIT $5
+
+-- name: rows
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE last_ns >= $1 AND first_ns < $2
+
+-- name: transfers
+-- With + 0 nothing is found by the index of ids, which a planner without statistics would read from end to end.
+-- Each as a command that stands by itself: an amount is what was moved, however it was found; a chain and a group are
+-- their rows; a hold whose time ran out is voided. Ids that the ledger made itself, which begin with ones, begin with
+-- seven ones instead, for clients may not use them.
+SELECT CASE WHEN id >= 'ffffffff-0000-0000-0000-000000000000' THEN ('7' || substr(id::text, 2))::uuid ELSE id END AS id,
+    debit_account AS debit_account_id, credit_account AS credit_account_id,
+    CASE WHEN status = 0 OR amount < 340282366920938463463374607431768211455 THEN amount END AS amount,
+    ledger, code,
+    CASE WHEN flags & 462 <> 0 OR kind = 8 THEN array_to_string(
+        pyledger.transfer_flags(flags & 462 | CASE WHEN kind = 8 THEN 8 ELSE 0 END), ' ') END AS flags,
+    CASE WHEN kind = 4 THEN nullif(timeout_s, 0) END AS timeout_s,
+    CASE WHEN kind <> 7 THEN target END AS pending_id,
+    CASE WHEN kind = 7 THEN
+        CASE WHEN target >= 'ffffffff-0000-0000-0000-000000000000' THEN ('7' || substr(target::text, 2))::uuid
+        ELSE target END END AS reverses,
+    CASE WHEN effective_ns IS NOT NULL THEN
+        replace((timestamp 'epoch' + effective_ns / 1000000000 * interval '1 second')::text, ' ', 'T')
+        || '.' || lpad((effective_ns % 1000000000)::text, 9, '0') || 'Z' END AS effective_at,
+    reference, metadata, pyledger.kind(kind) AS kind,
+    CASE WHEN status = 0 THEN 'accepted' ELSE 'declined' END AS status,
+    recorded_ns
+FROM pyledger.journal
+WHERE recorded_ns BETWEEN $2 AND $3 AND shard + 0 = $1 AND tenant + 0 = $4 AND kind >= 3
+    AND ($5::integer IS NULL OR ledger = $5) AND (status = 0 OR $6) AND recorded_ns >= $7 AND recorded_ns < $8
+ORDER BY journal.recorded_ns
+
+-- name: accounts
+SELECT id, ledger, code,
+    CASE WHEN flags & 22 <> 0 THEN array_to_string(pyledger.account_flags(flags & 22), ' ') END AS flags,
+    nullif(amount, 0) AS allowance,
+    CASE WHEN effective_ns IS NOT NULL THEN
+        replace((timestamp 'epoch' + effective_ns / 1000000000 * interval '1 second')::text, ' ', 'T')
+        || '.' || lpad((effective_ns % 1000000000)::text, 9, '0') || 'Z' END AS effective_at,
+    reference, metadata, CASE WHEN status = 0 THEN 'accepted' ELSE 'declined' END AS status, recorded_ns
+FROM pyledger.journal
+WHERE recorded_ns BETWEEN $2 AND $3 AND shard + 0 = $1 AND tenant + 0 = $4 AND kind = 2
+    AND ($5::integer IS NULL OR ledger = $5) AND (status = 0 OR $6) AND recorded_ns >= $7 AND recorded_ns < $8
+ORDER BY journal.recorded_ns
+
+-- name: json_transfers
+SELECT '{{' || concat_ws(',', '"id":"' || id || '"', '"debit_account_id":"' || debit_account_id || '"',
+    '"credit_account_id":"' || credit_account_id || '"', '"amount":"' || amount || '"', '"ledger":' || ledger,
+    '"code":' || code, '"flags":["' || replace(flags, ' ', '","') || '"]', '"timeout_s":' || timeout_s,
+    '"pending_id":"' || pending_id || '"', '"reverses":"' || reverses || '"', '"effective_at":"' || effective_at || '"',
+    '"reference":' || to_json(reference)::text, '"metadata":' || metadata, '"kind":"' || kind || '"',
+    '"status":"' || status || '"', '"recorded_ns":' || recorded_ns) || '}}'
+FROM ({rows}) AS row
+
+-- name: json_accounts
+SELECT '{{' || concat_ws(',', '"id":"' || id || '"', '"ledger":' || ledger, '"code":' || code,
+    '"flags":["' || replace(flags, ' ', '","') || '"]', '"allowance":"' || allowance || '"',
+    '"effective_at":"' || effective_at || '"', '"reference":' || to_json(reference)::text, '"metadata":' || metadata,
+    '"status":"' || status || '"', '"recorded_ns":' || recorded_ns) || '}}'
+FROM ({rows}) AS row

@@ -15,8 +15,8 @@ import pytest
 from pyledger.ledger import Ledger, Unavailable
 from pyledger.ledger.proofs import BadKey, Contradiction, PublicKey, SigningKey
 from pyledger.ledger.proofs.document import BadProof, verify, verify_consistency
-from pyledger.ledger.proofs.notes import Signed
-from pyledger.ledger.proofs.signer import Signer, _position
+from pyledger.ledger.proofs.notes import Checkpoint, Signed
+from pyledger.ledger.proofs.signer import Signer
 from tests.ledger.tools import (
     TENANT,
     fields,
@@ -245,7 +245,7 @@ async def test_nothing_is_signed_once_the_epoch_has_ended(database: Database, tm
         taking = await asyncpg.connect(database.admin_dsn)
         await taking.execute("BEGIN")
         await taking.execute("UPDATE pyledger.checkpoint SET epoch = epoch + 1")
-        signing_now = asyncio.ensure_future(signer._sign(epoch, await ledger.writer.read(_position)))
+        signing_now = asyncio.ensure_future(signer._sign(epoch, Checkpoint(ORIGIN, 3, bytes(32))))
         await asyncio.sleep(0.2)
         assert not signing_now.done(), "it waits for who takes over"
         await taking.execute("COMMIT")

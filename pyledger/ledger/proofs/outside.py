@@ -23,6 +23,12 @@ _NAME: Final = re.compile(r"[0-9]{20}-[0-9a-f]{8}")
 class Place(Protocol):
     """One shard's checkpoints outside the database. All may raise `OSError`."""
 
+    async def open(self, *, new: bool) -> None:
+        """Make the place if it is new. Raises `Contradiction` if it is not new and not there."""
+
+    def there(self) -> bool:
+        """Whether it was made, and can be reached."""
+
     async def make(self, name: str, note: str) -> None:
         """Keep a note under a name, durably, unless the same is there. Raises `Contradiction`."""
 
@@ -50,6 +56,17 @@ class Directory:
     def __init__(self, path: str, shard: int) -> None:
         self.path = Path(path) / str(shard)
 
+    async def open(self, *, new: bool) -> None:
+        """Make the directory if it is new. Raises `Contradiction` if it is not new and not there."""
+        if new:
+            await asyncio.to_thread(self.path.mkdir, parents=True, exist_ok=True)
+        elif not await asyncio.to_thread(self.there):
+            raise Contradiction(f"{self.path} is not there: mount what it is on, or make it if it is to be a new one")
+
+    def there(self) -> bool:
+        """Whether it was made, and can be reached."""
+        return self.path.is_dir()
+
     async def make(self, name: str, note: str) -> None:
         """Keep a note under a name, durably, unless the same is there. Raises `Contradiction`."""
         await asyncio.to_thread(self._make, name, note)
@@ -73,7 +90,6 @@ class Directory:
             return file.read(NOTE_BYTES_MAX + 1).decode("utf-8", "replace")
 
     def _make(self, name: str, note: str) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         written = self._write(note)
         try:
             # A link is made or is not; a rename would replace what is there.
@@ -86,7 +102,12 @@ class Directory:
         self._sync()
 
     def _point(self, note: str) -> None:
-        os.replace(self._write(note), self.path / NEWEST)
+        written = self._write(note)
+        try:
+            os.replace(written, self.path / NEWEST)
+        except BaseException:
+            written.unlink()
+            raise
         self._sync()
 
     def _newest(self) -> str | None:
@@ -97,10 +118,15 @@ class Directory:
     def _write(self, note: str) -> Path:
         """A new file of its own name, on the disk. One that a crash leaves behind is in nobody's way."""
         path = self.path / f".{secrets.token_hex(8)}"
-        with path.open("xb") as file:
-            file.write(note.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with path.open("xb") as file:
+                file.write(note.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            # A disk that is full gets no emptier by what could not be written.
+            path.unlink(missing_ok=True)
+            raise
         return path
 
     def _sync(self) -> None:

@@ -12,9 +12,9 @@ SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_
 FROM pyledger.journal WHERE shard + 0 = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns
 
 -- name: links
--- The batch before a stretch, if there is one, and the batches of it.
+-- The batch before a stretch, if there is one, and the batches of it. (Without its type a number less 1 is an int4.)
 SELECT seq, rows, first_ns, last_ns, root, hash FROM pyledger.batch
-WHERE shard = $1 AND seq BETWEEN $2 - 1 AND $3 ORDER BY seq
+WHERE shard = $1 AND seq BETWEEN $2::bigint - 1 AND $3 ORDER BY seq
 
 -- name: batch_hashes
 SELECT seq - 1 AS number, hash FROM pyledger.batch WHERE shard = $1 AND seq > $2 AND seq <= $3 ORDER BY seq
@@ -25,6 +25,11 @@ WHERE shard = $1 AND level = $2 AND number >= $3 AND number < $4 ORDER BY number
 
 -- name: subtrees_made
 SELECT coalesce(max(number) + 1, 0) FROM pyledger.subtree WHERE shard = $1 AND level = $2
+
+-- name: subtrees_whole
+-- How many below a number are there with no gap between them; 0 if there is one: somebody drops them meanwhile.
+SELECT CASE count(*) WHEN coalesce(max(number) + 1, 0) THEN count(*) ELSE 0 END FROM pyledger.subtree
+WHERE shard = $1 AND level = $2 AND number < $3
 
 -- name: subtree_levels
 SELECT level, max(number) + 1 AS made FROM pyledger.subtree WHERE shard = $1 GROUP BY level
@@ -48,6 +53,10 @@ RETURNING size
 -- name: newest_signed
 SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
 WHERE shard = $1 ORDER BY size DESC, signed_at DESC LIMIT 1
+
+-- name: newest_signed_by
+SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND key_number = $2 ORDER BY size DESC LIMIT 1
 
 -- name: signed_of_size
 SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint

@@ -13,10 +13,10 @@ import msgspec
 
 from pyledger.ledger import cursors
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
-from pyledger.ledger.nouns import Unavailable, first_line
+from pyledger.ledger.nouns import BadCursor, Unavailable, first_line
 from pyledger.ledger.proofs import tree
 from pyledger.ledger.proofs.document import CONSISTENCY_FORMAT, FORMAT, Consistency, Link, Proof, hexes
-from pyledger.ledger.proofs.notes import Signed, SigningKey
+from pyledger.ledger.proofs.notes import Contradiction, Signed, SigningKey
 from pyledger.ledger.proofs.outside import place
 from pyledger.ledger.proofs.rows import read_row
 from pyledger.ledger.proofs.signer import Signer
@@ -54,7 +54,7 @@ class Proofs:
             self.signer = Signer(
                 self._store,
                 writer,
-                SigningKey.load(Path(settings.signing_key)),
+                SigningKey.load(Path(settings.signing_key)).of_shard(settings.shard),
                 place(settings.signing_dir, settings.shard),
                 interval_s=settings.signing_interval_s,
             )
@@ -103,6 +103,9 @@ class Proofs:
         if newest is None or newest.size < link.seq:
             return None, [], _NO_KEY if self.signer is None else self.signer.reason
         path = await self._store.path(tree.inclusion(link.seq - 1, newest.size))
+        leaf = tree.leaf_hash(bytes.fromhex(link.hash))
+        if tree.included(leaf, link.seq - 1, newest.size, path) != Signed.parse(newest.note).checkpoint.root:
+            raise Contradiction(f"batch {link.seq} is not in the tree of {newest.size} batches that was signed")
         return newest.note, hexes(path), None
 
     async def checkpoints(self, tenant: int, cursor: str | None, limit: int) -> Page:
@@ -111,6 +114,8 @@ class Proofs:
         if cursor is not None:
             raw = cursors.unseal(tenant, _QUESTION, cursor, 12)
             below = int.from_bytes(raw[:8]), int.from_bytes(raw[8:])
+            if below[0] > _FIRST[0]:
+                raise BadCursor("this is no cursor")  # anybody can make one up
         found = await self._fetch(self._store.page(below, limit + 1))
         following = None
         if len(found) > limit:
@@ -124,6 +129,9 @@ class Proofs:
         if kept[0] is None or kept[1] is None or first > second:
             return None
         path = await self._fetch(self._store.path(tree.consistency(first, second)))
+        roots = [Signed.parse(each.note).checkpoint.root for each in kept]
+        if not tree.consistent(first, second, *roots, path):
+            raise Contradiction(f"the {second} batches that were signed do not begin with the {first} that were")
         return msgspec.json.encode(
             Consistency(format=CONSISTENCY_FORMAT, first=kept[0].note, second=kept[1].note, path=hexes(path))
         )

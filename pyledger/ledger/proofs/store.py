@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyledger import sql
-from pyledger._rust import GENESIS_HASH, prove_row, tree_root
+from pyledger._rust import GENESIS_HASH, Corrupt, prove_row, tree_root
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool, connect
 from pyledger.ledger.nouns import Position, StartupRefused, first_line
 from pyledger.ledger.proofs import tree
 from pyledger.ledger.proofs.document import Link, link_hash
-from pyledger.ledger.proofs.notes import Contradiction
-from pyledger.ledger.proofs.tree import FANOUT, HEIGHT, Hash, Nodes, Range
+from pyledger.ledger.proofs.notes import Checkpoint, Contradiction
+from pyledger.ledger.proofs.tree import FANOUT, HEIGHT, Growing, Hash, Nodes, Range
+from pyledger.ledger.waiting import work
 
 PROOFS: Final = sql.load("pyledger.ledger.proofs")
 
-SLICE_NODES: Final = 4 * FANOUT
-"""Batches that are read and hashed at once: 1,024, some 3 ms, what the event loop may be held up."""
+SLICE_NODES: Final = 2 * FANOUT
+"""Batches that are read and hashed at once: 512, some 3 ms, what the event loop may be held up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,11 @@ class Store:
         return [row["hash"] if level else tree.leaf_hash(row["hash"]) for row in rows]
 
     async def extend(self, size: int) -> None:
-        """Make the subtrees that the first batches complete. Goes on where it was cut off."""
+        """Make the subtrees that the first batches complete. Goes on where it was cut off; of what is there and should
+        not be, nothing is changed."""
         level = 1
-        while size >> HEIGHT * level:
-            made = await self._pool.value("subtrees_made", self.shard, level, of=PROOFS)
-            complete = size >> HEIGHT * level
+        while complete := size >> HEIGHT * level:
+            made = await self._pool.value("subtrees_whole", self.shard, level, complete, of=PROOFS)
             while made < complete:
                 after = min(complete, made + SLICE_NODES // FANOUT)
                 below = await self._level(level - 1, made * FANOUT, after * FANOUT)
@@ -86,26 +87,42 @@ class Store:
                 made = after
             level += 1
 
-    async def follow(self, after_seq: int, head: Position) -> None:
-        """Check the links of the chain after a batch, up to the head that our own writer has acknowledged.
+    async def follow(self, start: Checkpoint | None, head: Position) -> Hash:
+        """The root over all batches up to the head that our own writer has acknowledged, checking each link of the
+        chain; after those of a checkpoint, if there is one whose root is known to be right. The head is not before it.
 
-        Raises `Contradiction`: nothing is to be signed that the writer did not write."""
-        seq, previous = after_seq, GENESIS_HASH
+        Stored subtrees are believed only as far as they lead to that root. Raises `Contradiction`."""
+        seq, previous, growing = await self._tree_of(start) if start else (0, GENESIS_HASH, Growing())
         while seq < head.seq:
             upto = min(head.seq, seq + SLICE_NODES)
             rows = await self._pool.rows("links", self.shard, seq + 1, upto, of=PROOFS)
-            if seq and rows and rows[0]["seq"] == seq:
-                previous = rows.pop(0)["hash"]
-            for row in rows:
+            for row in rows[1:] if seq and rows and rows[0]["seq"] == seq else rows:
                 seq += 1
                 shown = (row["rows"], row["first_ns"], row["last_ns"], row["root"])
                 if row["seq"] != seq or link_hash(previous, self.shard, seq, *shown) != row["hash"]:
                     raise Contradiction(f"batch {seq} is not what was committed")
                 previous = row["hash"]
+                growing.add(tree.leaf_hash(previous))
             if seq != upto:
                 raise Contradiction(f"batch {seq + 1} is missing")
-        if after_seq < head.seq and previous != head.hash:
+        if previous != head.hash:
             raise Contradiction(f"batch {head.seq} is not what was committed")
+        return growing.root()
+
+    async def _tree_of(self, known: Checkpoint) -> tuple[int, Hash, Growing]:
+        """A checkpoint's size, the hash of its last batch, and its tree, to go on from. Raises `Contradiction`."""
+        size = known.size
+        await self.extend(size)
+        path = tree.inclusion(size - 1, size)
+        nodes = await self.nodes([(0, size), *path])
+        last = await self._pool.rows("batch_hashes", self.shard, size - 1, size, of=PROOFS)
+        hashes = [tree.subtree_hash(nodes, *each) for each in path]
+        growing = Growing(edge=tree.edge(nodes, 0, size))
+        if growing.root() != known.root or not last:
+            raise Contradiction(f"the first {size} batches, or their subtrees, are not those that were signed")
+        if tree.included(tree.leaf_hash(last[0]["hash"]), size - 1, size, hashes) != known.root:
+            raise Contradiction(f"batch {size}, or a subtree beside it, is not the one that was signed")
+        return size, last[0]["hash"], growing
 
     async def link(self, seq: int) -> tuple[Link, Hash]:
         """A batch, and the root over its rows."""
@@ -128,7 +145,10 @@ class Store:
         """Number, tuple and path of a row in its batch. Raises `Contradiction`."""
         bounds = (int(link.first_ns), int(link.last_ns))
         copied = await self._pool.copy("copy_batch", self.shard, *bounds, of=PROOFS)
-        rows, found, proof = prove_row(copied, recorded_ns)
+        try:
+            rows, found, proof = await work(link.rows, prove_row, copied, recorded_ns)
+        except Corrupt as error:
+            raise Contradiction(f"a row of batch {link.seq} cannot be read: {error}") from error
         if (rows, found) != (link.rows, root) or proof is None or link.hash_of(root).hex() != link.hash:
             raise Contradiction(f"the rows of batch {link.seq} are not what was committed")
         return proof
@@ -140,6 +160,11 @@ class Store:
     async def newest(self) -> Kept | None:
         """The newest signed checkpoint."""
         rows = await self._pool.rows("newest_signed", self.shard, of=PROOFS)
+        return _kept(rows[0]) if rows else None
+
+    async def newest_by(self, key_number: int) -> Kept | None:
+        """The newest signed checkpoint that says to be of a key."""
+        rows = await self._pool.rows("newest_signed_by", self.shard, key_number, of=PROOFS)
         return _kept(rows[0]) if rows else None
 
     async def of_size(self, size: int) -> Kept | None:

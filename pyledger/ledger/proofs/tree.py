@@ -96,16 +96,28 @@ def spans(ranges: Iterable[Range]) -> list[Span]:
     return [(level, first, after) for (level, _), (first, after) in wanted.items()]
 
 
-def subtree_hash(nodes: Nodes, low: int, high: int) -> Hash:
-    """The hash of a subtree, of nodes that `spans` named. Raises `KeyError` if one is missing."""
-    hashes = []
+def edge(nodes: Nodes, low: int, high: int) -> list[tuple[int, Hash]]:
+    """Height and hash of each complete subtree that a subtree is made of, from the left, of nodes that `spans` named.
+
+    Raises `KeyError` if one is missing."""
+    found = []
     for height, number in _complete(low, high):
         level, rest = divmod(height, HEIGHT)
         under = range(number << rest, (number + 1) << rest)
-        hashes.append(tree_root(b"".join(nodes[level, each] for each in under)))
-    found = hashes.pop()
-    while hashes:
-        found = node_hash(hashes.pop(), found)
+        found.append((height, tree_root(b"".join(nodes[level, each] for each in under))))
+    return found
+
+
+def subtree_hash(nodes: Nodes, low: int, high: int) -> Hash:
+    """The hash of a subtree, of nodes that `spans` named. Raises `KeyError` if one is missing."""
+    return _fold(edge(nodes, low, high))
+
+
+def _fold(parts: Sequence[tuple[int, Hash]]) -> Hash:
+    """The hash of what complete subtrees make up, from the left."""
+    found = parts[-1][1]
+    for _, left in reversed(parts[:-1]):
+        found = node_hash(left, found)
     return found
 
 
@@ -157,10 +169,14 @@ def consistent(first: int, second: int, first_root: Hash, second_root: Hash, pat
 class Growing:
     """A tree to which one leaf after the other is added; it keeps the complete subtrees at its right edge only."""
 
-    def __init__(self, on_node: Callable[[int, int, Hash], None]) -> None:
-        """`on_node` hears of each stored node above the leaves that gets complete: level, number, hash."""
-        self.size = 0
-        self._edge: list[tuple[int, Hash]] = []
+    def __init__(
+        self, on_node: Callable[[int, int, Hash], None] | None = None, edge: Iterable[tuple[int, Hash]] = ()
+    ) -> None:
+        """`on_node` hears of each stored node above the leaves that gets complete: level, number, hash.
+
+        It goes on where a tree ended whose complete subtrees are given as `edge()` does."""
+        self._edge = list(edge)
+        self.size = sum(1 << height for height, _ in self._edge)
         self._on_node = on_node
 
     def add(self, leaf: Hash) -> None:
@@ -169,14 +185,11 @@ class Growing:
         while self._edge and self._edge[-1][0] == height:
             found = node_hash(self._edge.pop()[1], found)
             height += 1
-            if height % HEIGHT == 0:
+            if height % HEIGHT == 0 and self._on_node is not None:
                 self._on_node(height // HEIGHT, self.size >> height, found)
         self._edge.append((height, found))
         self.size += 1
 
     def root(self) -> Hash:
         """The root over all leaves; there must be one."""
-        found = self._edge[-1][1]
-        for _, left in reversed(self._edge[:-1]):
-            found = node_hash(left, found)
-        return found
+        return _fold(self._edge)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXIT_DONE: Final = 0
 EXIT_UNPROVEN: Final = 1
 
+SHARDS_MAX: Final = 2**15
+"""A shard's number is an int2."""
 SHOWN: Final = ("ledger", "amount", "debit_account_id", "credit_account_id", "target_id", "reference", "metadata")
 """Of a row, beside what and when."""
 
@@ -30,6 +32,7 @@ def add_commands(commands: Any, parser: Any, machine: Any) -> None:
     what.add_argument("--proof", metavar="FILE", help="of a transfer, as /v1/transfers/{id}/proof gave it")
     what.add_argument("--consistency", metavar="FILE", help="of two checkpoints, as .../consistency gave it")
     verify.add_argument("--key", action="append", required=True, help="public key, or a file with it; again for more")
+    verify.add_argument("--accepted", action="store_true", help="of a transfer that was declined nothing is proven")
     verify.set_defaults(run=_verify)
     signing = commands.add_parser("signing-key", help="make and show the key that signs checkpoints")
     verbs = signing.add_subparsers(required=True, metavar="VERB", parser_class=parser)
@@ -39,7 +42,14 @@ def add_commands(commands: Any, parser: Any, machine: Any) -> None:
     create.set_defaults(run=_create)
     show = verbs.add_parser("show", parents=[machine], help="print the public key of a file")
     show.add_argument("file")
+    show.add_argument("--shard", type=_shard, default=0, metavar="N", help="the key as which that shard signs")
     show.set_defaults(run=_show)
+
+
+def _shard(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) >= SHARDS_MAX:
+        raise argparse.ArgumentTypeError(f"a shard is a number from 0 to {SHARDS_MAX - 1}")
+    return int(text)
 
 
 def _create(asked: argparse.Namespace) -> int:
@@ -57,7 +67,7 @@ def _create(asked: argparse.Namespace) -> int:
 def _show(asked: argparse.Namespace) -> int:
     from pyledger.ledger.proofs.notes import SigningKey
 
-    _say_key(SigningKey.load(Path(asked.file)).public, asked)
+    _say_key(SigningKey.load(Path(asked.file)).of_shard(asked.shard).public, asked)
     return EXIT_DONE
 
 
@@ -68,11 +78,12 @@ def _say_key(key: PublicKey, asked: argparse.Namespace) -> None:
 
 def _verify(asked: argparse.Namespace) -> int:
     from pyledger.ledger.proofs.document import BadProof
+    from pyledger.ledger.proofs.notes import printable
 
     try:
         found = _proven(asked)
     except BadProof as error:
-        sys.stderr.write(f"pyledger: this proves nothing: {error}\n")
+        sys.stderr.write(f"pyledger: this proves nothing: {printable(str(error))}\n")
         return EXIT_UNPROVEN
     if asked.json:
         print(json.dumps(found, indent=2))
@@ -85,19 +96,25 @@ def _proven(asked: argparse.Namespace) -> dict[str, Any]:
     """What the documents that the command line names prove. Raises `BadProof`, `BadKey` or `FileNotFoundError`."""
     import msgspec
 
-    from pyledger.ledger.proofs.document import verify, verify_consistency
+    from pyledger.ledger.proofs.document import BadProof, verify, verify_consistency
 
     keys = [_public_key(text) for text in asked.key]
     if asked.consistency is not None:
+        if asked.accepted:
+            raise BadProof("two checkpoints say nothing of a transfer: --accepted is for --proof")
         first, second = verify_consistency(_read(asked.consistency), keys)
         return {"first": _shown(first), "second": _shown(second)}
     proven = verify(_read(asked.proof), keys)
+    if asked.accepted and proven.row.outcome != "accepted":
+        raise BadProof(f"{proven.row.kind} {proven.row.id} was declined: {proven.row.outcome}")
     row = msgspec.to_builtins(proven.row) | {"recorded_at": _instant(int(proven.row.recorded_ns))}
     return {"row": row, "batch": proven.batch.seq, "checkpoint": _shown(proven.checkpoint), "key": str(proven.key)}
 
 
 def _say_proven(found: dict[str, Any]) -> None:
-    """For a person."""
+    """For a person; texts of others come from whoever recorded them."""
+    from pyledger.ledger.proofs.notes import printable
+
     if "row" not in found:
         first, second = found["first"], found["second"]
         print(
@@ -108,7 +125,7 @@ def _say_proven(found: dict[str, Any]) -> None:
     print(f"{row['kind']} {row['id']}: {row['outcome']}, recorded at {row['recorded_at']}")
     for name in SHOWN:
         if row[name] is not None:
-            print(f"  {name}: {row[name]}")
+            print(f"  {name}: {printable(str(row[name]))}")
     print(f"It is in batch {found['batch']} of the {checkpoint['size']} of a checkpoint that was signed by")
     print(f"  {found['key']}")
 

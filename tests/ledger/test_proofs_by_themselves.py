@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import random
 import stat
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from pyledger._rust import tree_root
 from pyledger.ledger.proofs import BadKey, BadNote, PublicKey, SigningKey, tree
-from pyledger.ledger.proofs.notes import Checkpoint, Signed
+from pyledger.ledger.proofs.notes import Checkpoint, Signed, printable
 from pyledger.ledger.proofs.outside import Directory
 from tests.support import verifier
 
@@ -193,6 +195,11 @@ async def test_a_directory_keeps_the_first_of_a_name_and_says_which_is_newest(tm
     place = Directory(str(tmp_path / "deep" / "down"), 3)
     assert await place.newest() is None
     assert list(place.names()) == []
+    with pytest.raises(Contradiction, match="is not there"):
+        await place.open(new=False)
+    assert not place.there()
+    await place.open(new=True)
+    await place.open(new=False)
     name = f"{7:020d}-00c0ffee"
     await place.make(name, "a note")
     await place.make(name, "a note")
@@ -202,3 +209,54 @@ async def test_a_directory_keeps_the_first_of_a_name_and_says_which_is_newest(tm
     await place.point("a newer note")
     assert (list(place.names()), place.read(name), await place.newest()) == ([name], "a note", "a newer note")
     assert sorted(each.name for each in place.path.iterdir()) == [name, "checkpoint"]
+
+
+async def test_a_directory_that_cannot_be_written_keeps_no_scraps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Directory(str(tmp_path), 0)
+    await place.open(new=True)
+    (place.path / "checkpoint").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        await place.point("a note")
+    (place.path / "checkpoint").rmdir()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        await place.point("a note")
+    assert list(place.path.iterdir()) == []
+
+
+def test_a_key_signs_as_another_log_for_each_shard(tmp_path: Path) -> None:
+    key = SigningKey.create(tmp_path / "key", "books.example.com")
+    assert key.of_shard(0) == key
+    first, second = key.of_shard(1).public, key.of_shard(2).public
+    assert (first.name, second.name) == ("books.example.com/1", "books.example.com/2")
+    assert len({key.public.id, first.id, second.id}) == 3
+    note = key.of_shard(1).sign(str(Checkpoint(first.name, 1, bytes(32))))
+    assert Signed.parse(note).verify([key.public, first]) == first
+    with pytest.raises(BadKey, match="no origin"):
+        SigningKey.create(tmp_path / "long", "x" * 127).of_shard(12)
+
+
+def test_a_tree_goes_on_from_the_edge_of_another() -> None:
+    data = [bytes([at % 251]) * 32 for at in range(600)]
+    forest = Forest(data)
+    for size in (1, 2, 3, 255, 256, 257, 512, 513, 599):
+        nodes = {
+            (level, at): forest.nodes[level, at]
+            for level, first, after in tree.spans([(0, size)])
+            for at in range(first, after)
+        }
+        growing = tree.Growing(edge=tree.edge(nodes, 0, size))
+        assert (growing.size, growing.root()) == (size, forest.roots[size])
+        for leaf in forest.leaves[size:]:
+            growing.add(leaf)
+        assert growing.root() == forest.roots[600]
+
+
+def test_what_a_terminal_would_obey_is_not_printed() -> None:
+    assert printable("a \x1b[2J\n\u202eä\u00a0") == "a \\x1b[2J\\n\\u202eä\\xa0"

@@ -46,6 +46,9 @@ def key(tmp_path: Path) -> tuple[str, str]:
     assert Path(file).stat().st_mode & 0o777 == 0o600
     shown = pyledger("signing-key", "show", file)
     assert shown.stdout == made.stdout
+    shard = pyledger("signing-key", "show", file, "--shard", "3")
+    assert shard.stdout.startswith("books.example.com/3+")
+    assert pyledger("signing-key", "show", file, "--shard", "-1").returncode == 2
     return file, made.stdout.strip()
 
 
@@ -56,7 +59,7 @@ def test_a_proof_from_transfer_to_public_key(
     outside = tmp_path / "outside"
     server = start_server(database, signing_key=file, signing_dir=outside)
     books = open_books(server.url)
-    moved = books.moved(amount="250", reference="order-1")
+    moved = books.moved(amount="250", reference="order-1\u202e")
     signed_proof(books)
     answer = books.get(f"/v1/transfers/{moved['id']}/proof")
     assert answer.status == 200
@@ -68,13 +71,19 @@ def test_a_proof_from_transfer_to_public_key(
         assert done.returncode == 0, done.stderr
         assert f"transfer {moved['id']}: accepted, recorded at {moved['recorded_at']}" in done.stdout
         assert "amount: 250" in done.stdout
+        assert "reference: order-1\\u202e\n" in done.stdout
         assert public in done.stdout
     told = json.loads(pyledger("verify", "--json", "--proof", str(tmp_path / "proof.json"), "--key", public).stdout)
-    assert (told["row"]["id"], told["row"]["reference"]) == (moved["id"], "order-1")
+    assert (told["row"]["id"], told["row"]["reference"]) == (moved["id"], "order-1\u202e")
     (tmp_path / "forged.json").write_bytes(answer.body.replace(b'"amount":"250"', b'"amount":"950"'))
     forged = pyledger("verify", "--proof", str(tmp_path / "forged.json"), "--key", public)
     assert (forged.returncode, forged.stdout) == (1, "")
     assert forged.stderr == "pyledger: this proves nothing: the row is not what the leaf says\n"
+    unsigned = answer.json | {"checkpoint": None, "unsigned": "\x1b[2Jbecause"}
+    (tmp_path / "forged.json").write_text(json.dumps(unsigned))
+    forged = pyledger("verify", "--proof", str(tmp_path / "forged.json"), "--key", public)
+    assert (forged.returncode, forged.stdout) == (1, "")
+    assert forged.stderr.endswith("which no key signed: \\x1b[2Jbecause\n")
     first = books.get("/v1/checkpoints").json["data"][-1]
     assert (first["key"], first["origin"]) == (public, "books.example.com")
     second = verifier.transfer(signed_proof(books), public)[1]

@@ -5,6 +5,7 @@ hashed, so that a document in which any byte was changed is refused.
 """
 
 import hashlib
+import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +28,12 @@ CONSISTENCY_FORMAT: Final = "pyledger.consistency.1"
 
 _LINK: Final = struct.Struct("<HQIQQ")
 
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]*$", description="Bytes in hexadecimal.")]
-HexHash = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="A SHA-256 in hexadecimal.")]
-Nanoseconds = Annotated[str, Meta(pattern="^[0-9]{1,19}$", description="Nanoseconds since 1970.")]
+_END: Final = r"$(?!\n)"
+"""Python's `$` lets a last newline through; `\\Z`, which does not, means something else in JSON schemas."""
+
+Hex = Annotated[str, Meta(pattern="^([0-9a-f]{2})*" + _END, description="Bytes in hexadecimal.")]
+HexHash = Annotated[str, Meta(pattern="^[0-9a-f]{64}" + _END, description="A SHA-256 in hexadecimal.")]
+Nanoseconds = Annotated[str, Meta(pattern="^(0|[1-9][0-9]{0,18})" + _END, description="Nanoseconds since 1970.")]
 Path = Annotated[list[HexHash], Meta(max_length=64, description="An audit path of RFC 6962, from the leaf up.")]
 
 
@@ -158,9 +162,20 @@ def _read(document: bytes, kind: type[T]) -> T:
     if len(document) > DOCUMENT_BYTES_MAX:
         raise BadProof(f"it is larger than {DOCUMENT_BYTES_MAX} bytes")
     try:
-        return msgspec.json.decode(document, type=kind)
+        found = msgspec.json.decode(document, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadProof(f"it is no document of this kind: {error}") from error
+    # It is no deeper and no wider than its kind by now.
+    json.loads(document.decode("utf-8"), object_pairs_hook=_once)
+    return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object each of whose names is there once: another reader might take the other one."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadProof("a name stands twice in an object")
+    return found
 
 
 def _open(note: str, keys: Sequence[PublicKey], what: str) -> tuple[Checkpoint, PublicKey]:

@@ -58,6 +58,11 @@ def _decode(text: str) -> bytes | None:
     return raw if _encode(raw) == text else None
 
 
+def printable(text: str) -> str:
+    """Somebody else's text with nothing in it that a terminal would obey, or show in another order."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def check_name(name: str) -> str:
     """A key's name. Raises `BadKey`."""
     if not _NAME.fullmatch(name) or len(name) > NAME_BYTES_MAX:
@@ -126,6 +131,12 @@ class SigningKey:
 
         signature = Ed25519PrivateKey.from_private_bytes(self.seed).sign(text.encode())
         return f"{text}\n{_DASH}{self.name} {_encode(self.public.id + signature)}\n"
+
+    def of_shard(self, shard: int) -> "SigningKey":
+        """The same key under the name that a shard signs by: each has a tree of its own, so each is another log.
+
+        Shard 0 signs by the key's own name. Raises `BadKey` if the name gets too long."""
+        return SigningKey(check_name(f"{self.name}/{shard}"), self.seed) if shard else self
 
     @classmethod
     def create(cls, path: Path, name: str) -> "SigningKey":
@@ -217,7 +228,7 @@ class Signed:
                 raise BadNote(f"its signature by {key.name} is wrong")
             found = found or key
         if found is None:
-            signers = ", ".join(f"{name}+{number.hex()}" for name, number, _ in self.signatures)
+            signers = ", ".join(f"{printable(name)}+{number.hex()}" for name, number, _ in self.signatures)
             raise BadNote(f"none of the given keys signed it; it names {signers}")
         if found.name != self.checkpoint.origin:
             raise BadNote(f"{found.name} signed a checkpoint of {self.checkpoint.origin}")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from pyledger._rust import Engine
 from pyledger.embedded import open_database
 from pyledger.ledger import check, checkpoint, migrate
-from pyledger.ledger.proofs import SigningKey, drop_subtrees
+from pyledger.ledger.proofs import PublicKey, SigningKey, drop_subtrees
 from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
 
@@ -31,13 +31,14 @@ async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
             if database.embedded:
                 await migrate.upgrade(database.owner_dsn)
             where = place(settings.signing_dir, settings.shard)
-            known = [SigningKey.load(Path(settings.signing_key)).public] if settings.signing_key else []
             async for report in check.check(
-                database.owner_dsn, settings.shard, lambda: _new_engine(settings), where, known
+                database.owner_dsn, settings.shard, lambda: _new_engine(settings), where, _own_keys(settings)
             ):
                 if isinstance(report, check.Finding):
                     findings.append(report)
                     said.print(f"wrong: {report.step}: {report.place}: {report.wrong}", markup=False)
+                elif isinstance(report, check.Unknown):
+                    said.print(f"signed by a key that only the database names, is it yours? {report.key}", markup=False)
                 else:
                     if report.step not in tasks:
                         tasks[report.step] = bars.add_task(report.step)
@@ -50,6 +51,12 @@ async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
             "rows, the chain and its roots hold, no id stands twice, and what was signed still stands."
         )
     return findings
+
+
+def _own_keys(settings: Settings) -> list[PublicKey]:
+    if not settings.signing_key:
+        return []
+    return [SigningKey.load(Path(settings.signing_key)).of_shard(settings.shard).public]
 
 
 async def drop(settings: Settings, *, subtrees: bool) -> str:

@@ -65,7 +65,14 @@ class Finding:
     wrong: str
 
 
-Report = Progress | Finding
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A key that stored checkpoints name and that was not given: a person has to know whether it is theirs."""
+
+    key: str
+
+
+Report = Progress | Finding | Unknown
 
 
 async def check(
@@ -79,11 +86,10 @@ async def check(
     try:
         connection = await connect(url, f"pyledger check {shard}", _SESSION)
         try:
+            proofs = ProofCheck(connection, shard, place, keys)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 try:
-                    async for report in _check(
-                        connection, shard, new_engine, ProofCheck(connection, shard, place, keys)
-                    ):
+                    async for report in _check(connection, shard, new_engine, proofs):
                         yield report
                 except (*UNREADABLE, asyncpg.InternalServerError) as error:
                     # Nothing further can be asked in this snapshot.
@@ -143,6 +149,8 @@ async def _proofs(proofs: ProofCheck, batches: int) -> AsyncIterator[Report]:
             yield Progress("proofs", proofs.size, batches)
         elif (findings := findings + 1) <= FINDINGS_MAX:
             yield Finding("proofs", *wrong)
+    for key in proofs.named:
+        yield Unknown(str(key))
     yield Progress("proofs", proofs.size, proofs.size)
 
 

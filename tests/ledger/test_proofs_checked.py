@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pyledger.ledger import Ledger, migrate
-from pyledger.ledger.check import Finding
+from pyledger.ledger.check import Finding, Progress, Report, Unknown, check
+from pyledger.ledger.proofs import Contradiction
+from pyledger.ledger.proofs.outside import place
 from pyledger.ledger.proofs.store import drop_subtrees
 from tests.ledger.test_proofs import make_key, make_more, signer_of, signing
-from tests.ledger.tools import fields, findings, make_accounts, opened, run_as_admin, transfer, transfers
+from tests.ledger.tools import fields, findings, make_accounts, new_engine, opened, run_as_admin, transfer, transfers
 from tests.support.clusters import Database
 
 FLIP = "set_byte({0}, {1}, get_byte({0}, {1}) # 1)"
@@ -175,5 +179,51 @@ async def test_each_subtree_counts_and_can_be_made_again(database: Database, tmp
         await signer_of(ledger).round()
         await ledger.writer.submit(transfer(*await make_more(ledger)))
         await signer_of(ledger).round()
-    assert await run_as_admin(database, "SELECT count(*) FROM pyledger.subtree") == 3
+        assert await run_as_admin(database, "SELECT count(*) FROM pyledger.subtree") == 3
+        # As if they were dropped while the signer made them: a gap before the last one.
+        await run_as_admin(database, "DELETE FROM pyledger.subtree WHERE number < 2")
+        await signer_of(ledger).round()
+        assert await run_as_admin(database, "SELECT count(*) FROM pyledger.subtree") == 3
     assert await findings(database) == []
+
+
+async def test_what_is_signed_meanwhile_is_no_finding(database: Database, tmp_path: Path) -> None:
+    key, outside = make_key(tmp_path)[0], tmp_path / "outside"
+    async with signing(database, key, str(outside)) as ledger:
+        await more(ledger, 2)
+        await signer_of(ledger).round()
+        checking = check(database.owner_dsn, 0, new_engine, place(str(outside), 0))
+        reports: list[Report] = [await anext(checking)]
+        assert reports == [Progress("books", 0, 8)], "the snapshot is taken"
+        await ledger.writer.submit(transfer(*await make_more(ledger)))
+        await signer_of(ledger).round()
+        reports += [report async for report in checking]
+    assert [report for report in reports if isinstance(report, Finding)] == []
+
+
+async def test_a_key_that_nobody_gave_is_named(database: Database, tmp_path: Path) -> None:
+    key, public = make_key(tmp_path)
+    async with signing(database, key) as ledger:
+        await more(ledger, 1)
+        await signer_of(ledger).round()
+    for given, named in (([], [Unknown(str(public))]), ([public], [])):
+        reports = [report async for report in check(database.owner_dsn, 0, new_engine, None, given)]
+        assert [report for report in reports if isinstance(report, Unknown)] == named
+
+
+async def test_a_place_that_is_not_mounted_is_found_and_not_made(database: Database, tmp_path: Path) -> None:
+    key, outside = make_key(tmp_path)[0], tmp_path / "outside"
+    async with signing(database, key, str(outside)) as ledger:
+        await more(ledger, 1)
+        await signer_of(ledger).round()
+        outside.rename(tmp_path / "elsewhere")
+        outside.mkdir()
+        await ledger.writer.submit(transfer(*await make_more(ledger)))
+        with pytest.raises(Contradiction, match="is not there"):
+            await signer_of(ledger).round()
+        assert list(outside.iterdir()) == []
+        says(await findings(database, outside), "place of shard 0", "is it mounted?")
+        outside.rmdir()
+        (tmp_path / "elsewhere").rename(outside)
+        await signer_of(ledger).round()
+    assert await findings(database, outside) == []

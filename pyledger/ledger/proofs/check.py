@@ -38,11 +38,24 @@ class ProofCheck:
     def __init__(
         self, connection: asyncpg.Connection, shard: int, place: Place | None, keys: Iterable[PublicKey] = ()
     ) -> None:
-        """`keys` are known beside those that the stored checkpoints name."""
+        """`keys` are known beside those that the stored checkpoints name. To be made before the snapshot is taken:
+        whatever is outside by now is in the database by then, and a server may go on signing."""
         self._connection, self._shard, self._place = connection, shard, place
         self._keys = {(key.name, key.id): key for key in keys}
+        self._given = frozenset(self._keys)
+        self._outside: list[str] = []
+        self._newest: str | None = None
+        if place is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._newest = place.read(NEWEST)
+            self._outside = list(place.names())
         self._complete: dict[tuple[int, int], Hash] = {}
         self._tree = Growing(self._note)
+
+    @property
+    def named(self) -> list[PublicKey]:
+        """The keys that the stored checkpoints name and nobody gave: whoever can write there can name one."""
+        return [key for which, key in self._keys.items() if which not in self._given]
 
     @property
     def size(self) -> int:
@@ -94,14 +107,17 @@ class ProofCheck:
                 except BadKey as error:
                     yield place, str(error)
             position = (rows[-1]["size"], rows[-1]["key_number"])
-        for name, note in self._outside():
+        if self._place is None:
+            return
+        if position != (-1, -1) and not self._place.there():
+            yield f"place of shard {self._shard}", "it is not there, and checkpoints were signed: is it mounted?"
+        for name, note in self._notes(self._place):
             yield self._read(f"checkpoint {name} outside the database", name, note)
 
-    def _outside(self) -> Iterator[tuple[str, str]]:
-        if self._place is not None:
-            yield from ((name, self._place.read(name)) for name in self._place.names())
-            with contextlib.suppress(FileNotFoundError):
-                yield NEWEST, self._place.read(NEWEST)
+    def _notes(self, place: Place) -> Iterator[tuple[str, str]]:
+        yield from ((name, place.read(name)) for name in self._outside)
+        if self._newest is not None:
+            yield NEWEST, self._newest
 
     def _read(self, place: str, name: str, note: str) -> _Claim | Wrong:
         """A checkpoint that is right by itself, or what is wrong with it."""

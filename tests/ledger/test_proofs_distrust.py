@@ -1,0 +1,279 @@
+"""What the signer, and who asks for proofs, do not believe: a row is only as good as what it follows from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pyledger.ledger import BadCursor, cursors
+from pyledger.ledger.proofs import Contradiction, Proofs, SigningKey, signer, store
+from pyledger.ledger.proofs.document import BadProof, verify
+from pyledger.ledger.proofs.notes import Checkpoint
+from pyledger.ledger.proofs.outside import name_of
+from pyledger.ledger.proofs.rows import BadRow, read_row
+from tests.ledger.test_proofs import (
+    ORIGIN,
+    a_batch_each,
+    id_of,
+    make_key,
+    make_more,
+    proof_of,
+    signer_of,
+    signing,
+)
+from tests.ledger.tools import (
+    TENANT,
+    fields,
+    findings,
+    ledger_settings,
+    make_accounts,
+    resolve,
+    run_as_admin,
+    transfer,
+    transfers,
+)
+from tests.support.clusters import Database
+
+SUBTREE = "INSERT INTO pyledger.subtree VALUES (0, 1, 0, sha256('x'))"
+SIGNED = "INSERT INTO pyledger.signed_checkpoint (shard, size, key_number, key, note) VALUES (0, $1, $2, $3, $4)"
+HOW_MANY = "SELECT count(*) FROM pyledger.signed_checkpoint WHERE size >= $1"
+
+
+async def test_a_subtree_of_invented_batches_is_neither_signed_nor_served(database: Database, tmp_path: Path) -> None:
+    file, _ = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        ids = await a_batch_each(ledger, 250)
+        await signer_of(ledger).round()
+        size = ledger.stats.head_seq
+        # As whoever has the writer's login can: before the batches are there.
+        await run_as_admin(database, SUBTREE)
+        debit, credit = await make_more(ledger)
+        late = [id_of(await ledger.writer.submit(transfer(debit, credit))) for _ in range(8)]
+        with pytest.raises(Contradiction, match="rebuild --subtrees"):
+            await signer_of(ledger).round()
+        assert await run_as_admin(database, HOW_MANY, size + 1) == 0
+        await store.drop_subtrees(database.owner_dsn, 0)
+        await signer_of(ledger).round()
+        assert await run_as_admin(database, HOW_MANY, size + 1) == 1
+        assert await findings(database) == []
+        # Poisoned afterwards, it is in no answer.
+        await ledger.writer.submit(transfer(debit, credit))
+        await signer_of(ledger).round()
+        await proof_of(ledger, late[-1])
+        size = ledger.stats.head_seq - 1
+        await run_as_admin(database, "UPDATE pyledger.subtree SET hash = sha256('x')")
+        with pytest.raises(Contradiction, match="is not in the tree"):
+            await ledger.proofs.transfer(TENANT, late[-1])
+        with pytest.raises(Contradiction, match="do not begin with"):
+            await ledger.proofs.consistency(size, ledger.stats.head_seq)
+        await proof_of(ledger, ids[0])
+        with pytest.raises(Contradiction):
+            await signer_of(ledger).round()
+
+
+async def test_a_row_that_says_that_all_is_signed_is_not_believed(database: Database, tmp_path: Path) -> None:
+    """The forger's own key, and a tree of batches as he would have them: nothing follows from its being there."""
+    file, public = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        await a_batch_each(ledger, 2)
+        size = ledger.stats.head_seq
+        await run_as_admin(database, "UPDATE pyledger.batch SET hash = sha256('x') WHERE seq = 2")
+        root = await store.Store(ledger._pool, 0).root(size)
+        forger = SigningKey.create(tmp_path / "forger", ORIGIN)
+        note = forger.sign(str(Checkpoint(ORIGIN, size, root)))
+        await run_as_admin(database, SIGNED, size, int.from_bytes(forger.public.id), str(forger.public), note)
+        with pytest.raises(Contradiction):
+            await signer_of(ledger).round()
+        assert await run_as_admin(database, HOW_MANY, size) == 1
+        await run_as_admin(database, "DELETE FROM pyledger.signed_checkpoint")
+        await run_as_admin(database, SIGNED, size, int.from_bytes(public.id), str(public), note)
+        with pytest.raises(Contradiction, match="none of the given keys signed it"):
+            await signer_of(ledger).round()
+
+
+async def test_the_last_batch_is_compared_with_the_writers_own_even_if_it_is_signed(
+    database: Database, tmp_path: Path
+) -> None:
+    file, _ = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        await a_batch_each(ledger, 254)
+        await signer_of(ledger).round()
+        # Its subtree is stored, so the root is made without it.
+        await run_as_admin(database, "UPDATE pyledger.batch SET hash = sha256('x') WHERE seq = 256")
+        with pytest.raises(Contradiction, match="batch 256"):
+            await signer_of(ledger).round()
+
+
+async def test_a_shard_signs_by_its_own_name_and_old_keys_come_back(database: Database, tmp_path: Path) -> None:
+    files = [make_key(tmp_path, name)[0] for name in ("a", "b")]
+    for file in (files[0], files[1], files[0]):
+        async with signing(database, file) as ledger:
+            if not ledger.stats.head_seq:
+                await a_batch_each(ledger, 1)
+            await signer_of(ledger).round()
+            await signer_of(ledger).round()
+            if file == files[1]:
+                settings = ledger_settings(shard=1, signing_key=file)
+                shard = Proofs(ledger._pool, ledger.writer, settings).signer
+                assert shard is not None
+                assert shard.key.public.name == f"{ORIGIN}/1"
+    assert await run_as_admin(database, HOW_MANY, 3) == 2
+    assert await findings(database) == []
+
+
+async def test_nothing_more_is_signed_than_gets_outside(database: Database, tmp_path: Path) -> None:
+    file, public = make_key(tmp_path)
+    outside = tmp_path / "outside"
+    async with signing(database, file, str(outside)) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await signer_of(ledger).round()
+        blocked = outside / "0" / name_of(3, int.from_bytes(public.id))
+        blocked.mkdir()
+        for _ in range(3):
+            await ledger.writer.submit(transfer(debit, credit))
+            with pytest.raises(OSError, match="directory"):
+                await signer_of(ledger).round()
+        assert await run_as_admin(database, HOW_MANY, 3) == 1
+        blocked.rmdir()
+        await signer_of(ledger).round()
+        assert await run_as_admin(database, HOW_MANY, 3) == 2
+    assert await findings(database, outside) == []
+
+
+async def test_what_is_asked_for_is_signed_so_often_and_no_oftener(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer, "REST_S", 0.01)
+    monkeypatch.setattr(signer, "COVER_TIMEOUT_S", 0.3)
+    file, _ = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for _ in range(signer.ROUNDS_MAX + 5):
+            await proof_of(ledger, id_of(await ledger.writer.submit(transfer(debit, credit))))
+        assert 1 < await run_as_admin(database, HOW_MANY, 1) <= signer.ROUNDS_MAX
+
+
+async def test_a_large_batch_is_hashed_beside_the_loop_and_batches_have_64_bits(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = make_key(tmp_path)
+    where: list[threading.Thread] = []
+    prove_row = store.prove_row
+
+    def watched(*arguments: Any) -> Any:
+        where.append(threading.current_thread())
+        return prove_row(*arguments)
+
+    monkeypatch.setattr(store, "prove_row", watched)
+    async with signing(database, file) as ledger:
+        debit, credit = await make_accounts(ledger)
+        rows = [fields(debit, credit) for _ in range(1_100)]
+        await ledger.writer.submit(transfers(rows))
+        await proof_of(ledger, rows[5]["id"])
+        assert where
+        assert threading.main_thread() not in where
+        with pytest.raises(Contradiction, match="is missing"):
+            await store.Store(ledger._pool, 0).link(2**31)
+        cursor = cursors.seal(TENANT, "checkpoints", (2**63).to_bytes(8) + bytes(4))
+        with pytest.raises(BadCursor):
+            await ledger.proofs.checkpoints(TENANT, cursor, 1)
+
+
+async def test_a_document_says_everything_once_and_in_one_way(database: Database, tmp_path: Path) -> None:
+    file, key = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        document = await proof_of(ledger, (await a_batch_each(ledger, 1))[0])
+    verify(document, [key])
+    twice = document.replace(b'"row_index":', b'"row_index":9,"row_index":')
+    with pytest.raises(BadProof, match="stands twice"):
+        verify(twice, [key])
+    for changed in ("\n", "0", " "):
+        for name in ("leaf", "hash", "first_ns"):
+            told = json.loads(document)
+            held = told if name == "leaf" else told["batch"]
+            held[name] = changed + held[name] if name == "first_ns" else held[name] + changed
+            with pytest.raises(BadProof, match="no document of this kind"):
+                verify(json.dumps(told).encode(), [key])
+
+
+async def test_a_declined_transfer_is_not_taken_for_an_accepted_one(database: Database, tmp_path: Path) -> None:
+    file, key = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        debit, credit = await make_accounts(ledger)
+        (poor, _) = await make_more(ledger, flags=["debits_must_not_exceed_credits"])
+        declined, accepted = transfer(poor, credit, 5), transfer(debit, credit, 5)
+        for asked, code in ((declined, 1), (accepted, 0)):
+            await ledger.writer.submit(asked)
+            path = tmp_path / "proof.json"
+            path.write_bytes(await proof_of(ledger, asked.ids[0]))
+            for more, expected in (((), 0), (("--accepted",), code)):
+                done = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "pyledger.cli", "verify", "--proof", str(path), "--key", str(key), *more),
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+                _, said = await done.communicate()
+                assert done.returncode == expected, said
+                assert (b"was declined: exceeds_credits" in said) == bool(expected)
+
+
+Columns = list[bytes | None]
+
+
+def columns(leaf: bytes) -> Columns:
+    found: Columns = []
+    at = 2
+    while at < len(leaf):
+        (length,) = struct.unpack_from(">i", leaf, at)
+        at += 4 + max(0, length)
+        found.append(None if length < 0 else leaf[at - length : at])
+    return found
+
+
+def packed(values: Columns) -> bytes:
+    parts = [struct.pack(">i", -1) if each is None else struct.pack(">i", len(each)) + each for each in values]
+    return struct.pack(">h", len(values)) + b"".join(parts)
+
+
+def numeric(*parts: int) -> bytes:
+    return struct.pack(f">{len(parts)}h", *parts)
+
+
+WRONG: list[tuple[int, bytes | None]] = [
+    (0, b"\xff\xff"), (1, bytes(8)), (2, b"\xff" * 8), (2, bytes(8)), (3, bytes(16)), (4, bytes(4)),
+    (5, b"\0\x02"), (5, b"\0\x09"), (6, b"\0\x01"), (6, b"\0\x3b"), (6, b"\0\x3d"), (7, bytes(16)),
+    (9, numeric(0, 1, 0, 0)), (9, numeric(1, 0, 0, 0, 0)), (9, numeric(1, 0, 0, 0, 10_000)),
+    (9, numeric(1, 0, 0, 0, -1)), (9, numeric(2, 1, 0, 0, 0, 1)), (9, numeric(2, 1, 0, 0, 1, 0)),
+    (9, numeric(1, 9, 0, 0, 341)), (10, bytes(16)), (11, b"\xff" * 4), (12, b"\0\1\0\0"), (13, b"\0\1\0\0"),
+    (14, b"\xff" * 4), (15, bytes(8)), (15, b"\xff" * 8), (16, bytes(15)), (17, b""), (17, b"x" * 129),
+    (18, b""), (18, b"x" * 1025), (19, None), (20, None), (19, b"\2\0\1\0\0\0"), (20, b"\x11" + b"\1" * 17 + bytes(3)),
+]  # fmt: skip
+
+
+async def test_a_row_is_read_no_laxer_than_it_is_written(database: Database, tmp_path: Path) -> None:
+    file, _ = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        debit, credit = await make_accounts(ledger)
+        rows = [fields(debit, credit, each) for each in (1, 10_000, 10**30, 2**64 + 1)]
+        rows.append(fields(debit, credit, 2**120, flags=["pending"], timeout_s=60, reference="ä", metadata={"a": 1}))
+        await ledger.writer.submit(transfers(rows))
+        voided = id_of(await ledger.writer.submit(resolve("void", rows[-1]["id"])))
+        leaves = [
+            bytes.fromhex(json.loads(await proof_of(ledger, each))["leaf"])
+            for each in (*(row["id"] for row in rows), voided)
+        ]
+    for leaf in leaves:
+        read_row(leaf)
+        assert packed(columns(leaf)) == leaf
+        for column, value in WRONG:
+            changed = columns(leaf)
+            changed[column] = value
+            with pytest.raises(BadRow):
+                read_row(packed(changed))

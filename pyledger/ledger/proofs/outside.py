@@ -106,7 +106,7 @@ class Directory:
         try:
             os.replace(written, self.path / NEWEST)
         except BaseException:
-            written.unlink()
+            written.unlink(missing_ok=True)
             raise
         self._sync()
 

@@ -129,8 +129,8 @@ class Proofs:
         if kept[0] is None or kept[1] is None or first > second:
             return None
         path = await self._fetch(self._store.path(tree.consistency(first, second)))
-        roots = [Signed.parse(each.note).checkpoint.root for each in kept]
-        if not tree.consistent(first, second, *roots, path):
+        old, new = (Signed.parse(each.note).checkpoint.root for each in kept)
+        if not tree.consistent(first, second, old, new, path):
             raise Contradiction(f"the {second} batches that were signed do not begin with the {first} that were")
         return msgspec.json.encode(
             Consistency(format=CONSISTENCY_FORMAT, first=kept[0].note, second=kept[1].note, path=hexes(path))

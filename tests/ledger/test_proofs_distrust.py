@@ -111,6 +111,29 @@ async def test_the_last_batch_is_compared_with_the_writers_own_even_if_it_is_sig
             await signer_of(ledger).round()
 
 
+@pytest.mark.parametrize(
+    ("size", "change", "says"),
+    [
+        (3, "UPDATE pyledger.batch SET hash = sha256('x') WHERE seq = 3", "batch 3 is not what was committed"),
+        (256, SUBTREE, "batch 256, or a subtree beside it, is not the one that was signed"),
+    ],
+)
+async def test_not_even_our_own_signature_stands_for_the_writers_last_batch(
+    database: Database, tmp_path: Path, size: int, change: str, says: str
+) -> None:
+    """Signed by our key, as if it had been used elsewhere, and consistent with all that is stored."""
+    file, public = make_key(tmp_path)
+    async with signing(database, file) as ledger:
+        await a_batch_each(ledger, size - 2)
+        await run_as_admin(database, change)
+        note = SigningKey.load(tmp_path / "key").sign(
+            str(Checkpoint(ORIGIN, size, await store.Store(ledger._pool, 0).root(size)))
+        )
+        await run_as_admin(database, SIGNED, size, int.from_bytes(public.id), str(public), note)
+        with pytest.raises(Contradiction, match=says):
+            await signer_of(ledger).round()
+
+
 async def test_a_shard_signs_by_its_own_name_and_old_keys_come_back(database: Database, tmp_path: Path) -> None:
     files = [make_key(tmp_path, name)[0] for name in ("a", "b")]
     for file in (files[0], files[1], files[0]):
@@ -271,6 +294,14 @@ async def test_a_row_is_read_no_laxer_than_it_is_written(database: Database, tmp
         ]
     for leaf in leaves:
         read_row(leaf)
+        for status, final in ((59, True), (1, False), (61, False)):
+            declined = columns(leaf)
+            declined[6], declined[19:] = struct.pack(">h", status), [None, None]
+            if final:
+                assert read_row(packed(declined))[2].outcome == "exceeds_credits"
+                continue
+            with pytest.raises(BadRow):
+                read_row(packed(declined))
         assert packed(columns(leaf)) == leaf
         for column, value in WRONG:
             changed = columns(leaf)

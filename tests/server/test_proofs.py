@@ -21,7 +21,7 @@ from tests.support.clusters import Database
 from tests.support.process import ServerProcess, environment
 
 Start = Callable[..., ServerProcess]
-KILLS = 3
+KILLS = 2
 TIMEOUT_S = 30.0
 
 

@@ -135,6 +135,12 @@ class Settings:
         60, "a checkpoint is signed so often, and when a proof waits for one", low=1, high=86_400
     )
     signing_dir: str = _setting("", "directory where signed checkpoints are kept outside the database, too")
+    seal_rows: int = _setting(
+        20_000_000, "rows after which a partition of the journal ends and gets its indexes", low=1_000, high=10**12
+    )
+    seal_interval_s: int = _setting(
+        604_800, "time after which a partition of the journal ends: a week, which is the longest", low=60, high=604_800
+    )
     lease_ms: int = _setting(
         5_000, "silence after which a standby takes over: five missed beats", low=2_000, high=600_000
     )

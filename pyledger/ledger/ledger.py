@@ -262,10 +262,13 @@ class Ledger:
             interval_s=settings.checkpoint_interval_s,
             rows=settings.checkpoint_rows,
         )
-        partitions = Partitions(self._pool, self.stats, self._clock, committer.protocol)
+        partitions = Partitions(
+            self._pool, self.stats, self._clock, committer.protocol, self.reads, self._database.url, settings
+        )
         self._keeping = [
             asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
-            asyncio.create_task(partitions.make(), name="pyledger partitions"),
+            asyncio.create_task(partitions.keep(), name="pyledger partitions"),
+            asyncio.create_task(partitions.index(), name="pyledger indexes"),
             asyncio.create_task(partitions.summarize(), name="pyledger summaries"),
             asyncio.create_task(self._keep_clock(), name="pyledger clock"),
             asyncio.create_task(self.proofs.keep(), name="pyledger signing"),

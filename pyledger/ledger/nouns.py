@@ -11,7 +11,7 @@ from typing import Final
 
 from pyledger._rust import Applied, Engine
 
-SCHEMA_VERSION: Final = "0006"
+SCHEMA_VERSION: Final = "0007"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
 """PostgreSQL 15, in the form of `server_version_num`."""
@@ -63,8 +63,22 @@ PARTITIONS_AHEAD_WEEKS: Final = 4
 """Partitions that exist before they are needed: a month in which their upkeep may fail unseen."""
 PARTITION_UPKEEP_S: Final = 3_600.0
 """How often the next partitions are looked after."""
-SUMMARY_ROWS: Final = 32_768
-"""Rows after which the newest partition is summarized on: some 7 ms of reading for a page of history."""
+PARTITION_LOOK_S: Final = 1.0
+"""How often it is asked whether a partition is to be ended, moved on or indexed."""
+PARTITION_RETRY_S: Final = 15.0
+"""After what failed: whoever waits for the lock of a partition's end holds appends up for as long."""
+INDEX_ROWS_PER_S: Final = 20_000
+"""While more rows than that come in, a partition that is over waits for its indexes: to build them takes a core."""
+INDEX_WAIT_S: Final = 3_600
+"""But no longer than that."""
+LEASE_FIRST_S: Final = 10
+"""The shortest that a partition of the journal lasts."""
+LEASE_LAST_S: Final = 900
+"""The longest until the newest partition can end, and so until what suddenly comes fast gets one of its own."""
+LEASE_AHEAD_S: Final = 60.0
+"""So long before its end the newest partition is moved on: time for four attempts at a lock."""
+SUMMARY_ROWS: Final = 16_384
+"""Rows after which the newest partition is summarized on: some 3 ms of reading for a page of history."""
 SUMMARY_LOOK_S: Final = 0.1
 """How often it is asked whether that is due: at the full rate, 40,000 rows."""
 CHECKPOINT_LOOK_S: Final = 1.0
@@ -82,6 +96,8 @@ CHECK_BATCHES_MAX: Final = 8_192
 """Batches of one such slice, when they are small."""
 FINDINGS_MAX: Final = 100
 """Findings that one step of `check` names; a database with more has said enough."""
+ACCOUNT_ROWS_MAX: Final = 2_000
+"""Rows of each side of an account that a page with a further filter looks at: each may be a page of its own."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of history."""
 

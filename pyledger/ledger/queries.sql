@@ -38,6 +38,24 @@ SELECT pyledger.open_shard($1)
 -- name: make_partitions
 SELECT pyledger.make_partitions($1, $2)
 
+-- name: partitions
+SELECT name, start_ns, end_ns, indexed_at IS NOT NULL AS indexed FROM pyledger.partition ORDER BY start_ns
+
+-- name: rows_since
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2
+
+-- name: split_partition
+SELECT pyledger.split_partition($1, $2)
+
+-- name: validate_partition
+SELECT pyledger.validate_partition($1)
+
+-- name: merge_partition
+SELECT pyledger.merge_partition($1)
+
+-- name: index_partition
+SELECT pyledger.index_partition($1)
+
 -- name: summarize_journal
 SELECT pyledger.summarize_journal($1, $2)
 
@@ -227,8 +245,8 @@ SELECT edge_ns, EXISTS (
 ) AS more FROM edge
 
 -- name: page_newest_first
--- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to see:
--- it would look through all of the index of ids for one.
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to
+-- see: it would look through all of the index of ids for one.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
@@ -242,8 +260,8 @@ FROM (
 ORDER BY j.recorded_ns DESC
 
 -- name: page_oldest_first
--- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to see:
--- it would look through all of the index of ids for one.
+-- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to
+-- see: it would look through all of the index of ids for one.
 SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
@@ -254,4 +272,62 @@ FROM (
         AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
     ORDER BY recorded_ns LIMIT $9
 ) AS j
+ORDER BY j.recorded_ns
+
+-- name: page_of_account_newest_first
+-- Where partitions have the indexes of history: at most $9 rows of each side, and of those what is asked for. The edge
+-- is where both sides are known up to, or null at the end; there is always a row.
+WITH debits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE debit_account = $6 AND tenant = $2 AND shard = $1 AND recorded_ns >= $3 AND recorded_ns < $4
+    ORDER BY recorded_ns DESC LIMIT $9
+), credits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE credit_account = $6 AND tenant = $2 AND shard = $1 AND recorded_ns >= $3 AND recorded_ns < $4
+        AND debit_account IS DISTINCT FROM $6
+    ORDER BY recorded_ns DESC LIMIT $9
+), edge AS (
+    SELECT greatest(
+        (SELECT min(recorded_ns) FROM debits HAVING count(*) >= $9),
+        (SELECT min(recorded_ns) FROM credits HAVING count(*) >= $9)
+    ) AS last_ns
+)
+SELECT edge.last_ns, j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+    j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
+    j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM edge LEFT JOIN LATERAL (
+    SELECT * FROM (SELECT * FROM debits UNION ALL SELECT * FROM credits) AS both_sides
+    WHERE (edge.last_ns IS NULL OR recorded_ns >= edge.last_ns) AND seq <= $5 AND kind >= 3
+        AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
+    ORDER BY recorded_ns DESC LIMIT $10
+) AS j ON true
+ORDER BY j.recorded_ns DESC
+
+-- name: page_of_account_oldest_first
+-- Where partitions have the indexes of history: at most $9 rows of each side, and of those what is asked for. The edge
+-- is where both sides are known up to, or null at the end; there is always a row.
+WITH debits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE debit_account = $6 AND tenant = $2 AND shard = $1 AND recorded_ns >= $3 AND recorded_ns < $4
+    ORDER BY recorded_ns LIMIT $9
+), credits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE credit_account = $6 AND tenant = $2 AND shard = $1 AND recorded_ns >= $3 AND recorded_ns < $4
+        AND debit_account IS DISTINCT FROM $6
+    ORDER BY recorded_ns LIMIT $9
+), edge AS (
+    SELECT least(
+        (SELECT max(recorded_ns) FROM debits HAVING count(*) >= $9),
+        (SELECT max(recorded_ns) FROM credits HAVING count(*) >= $9)
+    ) AS last_ns
+)
+SELECT edge.last_ns, j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+    j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
+    j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM edge LEFT JOIN LATERAL (
+    SELECT * FROM (SELECT * FROM debits UNION ALL SELECT * FROM credits) AS both_sides
+    WHERE (edge.last_ns IS NULL OR recorded_ns <= edge.last_ns) AND seq <= $5 AND kind >= 3
+        AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
+    ORDER BY recorded_ns LIMIT $10
+) AS j ON true
 ORDER BY j.recorded_ns

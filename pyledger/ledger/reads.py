@@ -13,7 +13,7 @@ from pyledger._rust import Engine, decode_ledger
 from pyledger.ledger import cursors
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.feed import Feed
-from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
+from pyledger.ledger.nouns import ACCOUNT_ROWS_MAX, PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
 from pyledger.ledger.writer import Writer
 
 T = TypeVar("T")
@@ -54,6 +54,8 @@ class Reads:
         self._pool, self._writer, self._shard = pool, writer, shard
         self._scan_rows_max = scan_rows_max
         self.feed = Feed(pool, writer, shard, scan_rows_max=scan_rows_max)
+        self.indexed_ns = 0
+        """All rows before it are in partitions that have the indexes of history."""
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         try:
@@ -140,30 +142,65 @@ class Reads:
     async def transfers(self, tenant: int, asked: Filter, cursor: str | None, limit: int) -> Page:
         """Transfers newest first (or oldest first). Raises `BadCursor`.
 
-        A page looks at the rows of whole batches, `scan_rows_max` of them and the rest of the last batch;
-        where it stopped is where the next one goes on."""
+        A page looks at the rows of whole batches, `scan_rows_max` of them and the rest of the last batch, or at so
+        many of an account where there are indexes for it; where it stopped is where the next one goes on."""
         limit, question, up = _clamp(limit), f"transfers\0{asked!r}", asked.oldest_first
         low_ns = min(asked.from_ns or 0, _NS_MAX)
         high_ns = _NS_MAX if asked.until_ns is None else min(asked.until_ns, _NS_MAX)
         if cursor is not None:
             position_ns = int.from_bytes(cursors.unseal(tenant, question, cursor, 8))
             low_ns, high_ns = (max(low_ns, position_ns), high_ns) if up else (low_ns, min(high_ns, position_ns))
+        rows: list[Any] = []
+        edge_ns: int | None = None
+        for look, *bounds in self._parts(asked, low_ns, high_ns):
+            found, edge_ns = await look(tenant, asked, *bounds, limit + 1 - len(rows))
+            rows += found
+            if edge_ns is not None or len(rows) > limit:
+                break
+        if len(rows) > limit:
+            last_ns = rows[limit - 1]["recorded_ns"]
+            edge_ns = last_ns + 1 if up else last_ns
+        items = await self._rows_json([row["record"] for row in rows[:limit]])
+        return Page(items, None if edge_ns is None else cursors.seal(tenant, question, edge_ns.to_bytes(8)))
+
+    def _parts(self, asked: Filter, low_ns: int, high_ns: int) -> list[Any]:
+        """How to look, and from when until when, in the order of the page."""
+        border_ns = min(max(low_ns, self.indexed_ns), high_ns) if asked.account else low_ns
+        parts = [(self._by_account, low_ns, border_ns), (self._by_scan, border_ns, high_ns)]
+        parts = [part for part in parts if part[1] < part[2]]
+        return parts if asked.oldest_first else parts[::-1]
+
+    async def _by_account(
+        self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int
+    ) -> tuple[list[Any], int | None]:
+        """Rows of an account by the indexes of history, and where to go on, if that is not all."""
+        order = "oldest_first" if asked.oldest_first else "newest_first"
+        looked_max = limit if asked.ledger is None and asked.reference is None else max(limit, ACCOUNT_ROWS_MAX)
+        rows = await self._fetch(
+            f"page_of_account_{order}", self._shard, tenant, low_ns, high_ns, self._writer.stats.head_seq,
+            asked.account, asked.ledger, asked.reference, looked_max, limit,
+        )  # fmt: skip
+        last_ns = rows[0]["last_ns"]
+        if last_ns is not None and asked.oldest_first:
+            last_ns += 1
+        return [row for row in rows if row["recorded_ns"] is not None], last_ns
+
+    async def _by_scan(
+        self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int
+    ) -> tuple[list[Any], int | None]:
+        """Rows of whole batches, whoever's they are, and where to go on, if that is not all."""
+        up = asked.oldest_first
         order = "oldest_first" if up else "newest_first"
         near_ns, far_ns = (low_ns, high_ns) if up else (high_ns, low_ns)
         edge_ns, more = (await self._fetch(f"scan_{order}", self._shard, near_ns, far_ns, self._scan_rows_max))[0]
         if edge_ns is None:
-            await self._rows_json([])
-            return Page([], None)
+            return [], None
         bounds = (low_ns, min(high_ns, edge_ns)) if up else (max(low_ns, edge_ns), high_ns)
         rows = await self._fetch(
             f"page_{order}", self._shard, tenant, *bounds, self._writer.stats.head_seq,
-            asked.account, asked.ledger, asked.reference, limit + 1,
+            asked.account, asked.ledger, asked.reference, limit,
         )  # fmt: skip
-        items = await self._rows_json([row["record"] for row in rows[:limit]])
-        if len(rows) > limit:
-            last_ns = rows[limit - 1]["recorded_ns"]
-            edge_ns, more = last_ns + 1 if up else last_ns, True
-        return Page(items, cursors.seal(tenant, question, edge_ns.to_bytes(8)) if more else None)
+        return rows, edge_ns if more else None
 
 
 def _clamp(limit: int) -> int:

@@ -64,6 +64,18 @@ CREATE TABLE pyledger.batch (
     CONSTRAINT batch_times_in_order CHECK (first_ns <= last_ns)
 ) PARTITION BY RANGE (first_ns);
 
+-- One row a partition of the journal: its bounds, written in the transaction that made them, and whether it has the
+-- indexes of history, which it gets once nothing more can be added to it.
+CREATE TABLE pyledger.partition (
+    name text COLLATE "C" NOT NULL,
+    start_ns bigint NOT NULL,
+    end_ns bigint NOT NULL,
+    indexed_at timestamptz,
+    CONSTRAINT partition_start_unique PRIMARY KEY (start_ns),
+    CONSTRAINT partition_name_unique UNIQUE (name),
+    CONSTRAINT partition_bounds_in_order CHECK (start_ns < end_ns)
+);
+
 -- The state as of one batch, written off the money path; recovery replays the journal after it.
 CREATE TABLE pyledger.checkpoint (
     shard smallint NOT NULL,
@@ -200,15 +212,39 @@ CREATE TRIGGER signed_checkpoint_never_changed BEFORE UPDATE OR DELETE ON pyledg
 CREATE TRIGGER signed_checkpoint_never_truncated BEFORE TRUNCATE ON pyledger.signed_checkpoint
     FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change();
 
--- Makes the partitions of `weeks` weeks from the one that contains `from_ns`, those that are missing, and
--- returns the nanosecond where they end. A table is made apart and then attached, because that takes no
--- lock that an append would wait for.
+-- Makes one partition of the journal. A table is made apart and then attached, because that takes no lock that an
+-- append would wait for. What its bounds say is a constraint too, for those of a partition can only be widened without
+-- reading all of it where a constraint says that there is nothing outside of them.
+CREATE FUNCTION pyledger.make_partition(name text, start_ns bigint, end_ns bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL, '
+        'CONSTRAINT journal_bounds CHECK (recorded_ns >= %s AND recorded_ns < %s)) '
+        'WITH (autovacuum_vacuum_insert_threshold = -1)', name, start_ns, end_ns);
+    EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant, shard)', name || '_id_unique', name);
+    EXECUTE format('CREATE INDEX %I ON pyledger.%I USING brin (recorded_ns)', name || '_recorded', name);
+    EXECUTE format('CREATE INDEX %I ON pyledger.%I (target, tenant) WHERE target IS NOT NULL AND status = 0',
+        name || '_target', name);
+    EXECUTE format('CREATE TRIGGER journal_never_truncated BEFORE TRUNCATE ON pyledger.%I '
+        'FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change()', name);
+    EXECUTE format('ALTER TABLE pyledger.journal ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
+        name, start_ns, end_ns);
+    DELETE FROM pyledger.partition AS gone
+    WHERE gone.start_ns < make_partition.end_ns AND gone.end_ns > make_partition.start_ns;
+    INSERT INTO pyledger.partition (name, start_ns, end_ns) VALUES (name, start_ns, end_ns);
+END $$;
+
+-- Makes the partitions of `weeks` weeks from the one that contains `from_ns`, or what is missing of them, and
+-- returns the nanosecond where they end.
 CREATE FUNCTION pyledger.make_partitions(from_ns bigint, weeks integer) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     week_ns CONSTANT bigint := 604800000000000;
     monday_ns CONSTANT bigint := 345600000000000;
+    second_ns CONSTANT bigint := 1000000000;
     start_ns bigint;
+    missing_ns bigint;
+    there record;
     day text;
 BEGIN
     IF from_ns < monday_ns OR weeks NOT BETWEEN 1 AND 60 THEN
@@ -219,20 +255,29 @@ BEGIN
     FOR week IN 0 .. weeks - 1 LOOP
         start_ns := from_ns - (from_ns - monday_ns) % week_ns + week * week_ns;
         day := to_char(to_timestamp(start_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYYMMDD');
-        IF to_regclass('pyledger.journal_' || day) IS NULL THEN
-            EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.journal INCLUDING ALL) '
-                'WITH (autovacuum_vacuum_insert_threshold = -1)', 'journal_' || day);
-            EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (id, tenant, shard)',
-                'journal_' || day || '_id_unique', 'journal_' || day);
-            EXECUTE format('CREATE INDEX %I ON pyledger.%I USING brin (recorded_ns)',
-                'journal_' || day || '_recorded', 'journal_' || day);
-            EXECUTE format('CREATE INDEX %I ON pyledger.%I (target, tenant) WHERE target IS NOT NULL AND status = 0',
-                'journal_' || day || '_target', 'journal_' || day);
-            EXECUTE format('CREATE TRIGGER journal_never_truncated BEFORE TRUNCATE ON pyledger.%I '
-                'FOR EACH STATEMENT EXECUTE FUNCTION pyledger.refuse_change()', 'journal_' || day);
-            EXECUTE format('ALTER TABLE pyledger.journal ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
-                'journal_' || day, start_ns, start_ns + week_ns);
-        END IF;
+        missing_ns := start_ns;
+        FOR there IN
+            SELECT bounds[1]::bigint AS low_ns, bounds[2]::bigint AS high_ns
+            FROM pg_inherits
+            JOIN pg_class AS made ON made.oid = inhrelid
+            CROSS JOIN regexp_match(
+                pg_get_expr(made.relpartbound, made.oid), 'FROM \(''(\d+)''\) TO \(''(\d+)''\)'
+            ) AS bounds
+            WHERE inhparent = 'pyledger.journal'::regclass
+                AND bounds[1]::bigint >= start_ns AND bounds[2]::bigint <= start_ns + week_ns
+            UNION ALL
+            SELECT start_ns + week_ns, start_ns + week_ns
+            ORDER BY low_ns
+        LOOP
+            IF missing_ns < there.low_ns AND there.low_ns > from_ns THEN
+                PERFORM pyledger.make_partition(
+                    'journal_' || to_char(to_timestamp(missing_ns / second_ns) AT TIME ZONE 'UTC',
+                        CASE WHEN missing_ns = start_ns THEN 'YYYYMMDD' ELSE 'YYYYMMDD_HH24MISS' END),
+                    missing_ns, there.low_ns
+                );
+            END IF;
+            missing_ns := there.high_ns;
+        END LOOP;
         IF to_regclass('pyledger.batch_' || day) IS NULL THEN
             EXECUTE format('CREATE TABLE pyledger.%I (LIKE pyledger.batch INCLUDING ALL)', 'batch_' || day);
             EXECUTE format('CREATE UNIQUE INDEX %I ON pyledger.%I (shard, seq)',
@@ -254,7 +299,7 @@ CREATE FUNCTION pyledger.summarize_journal(partition text, from_page bigint) RET
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
     range_pages CONSTANT bigint := 128;
-    unsettled_pages CONSTANT bigint := 512;
+    unsettled_pages CONSTANT bigint := 256;
     ranges_max CONSTANT bigint := 64;
     page bigint := from_page - from_page % range_pages;
     end_page bigint;
@@ -277,6 +322,119 @@ BEGIN
     RETURN page;
 END $$;
 
+-- Ends a partition of the journal at `at_ns`; a new one takes its range from there on. False if it has too many rows to
+-- be read again under a lock that appends wait for, or one from there on.
+CREATE FUNCTION pyledger.split_partition(from_ns bigint, at_ns bigint) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+    second_ns CONSTANT bigint := 1000000000;
+    size_max_bytes CONSTANT bigint := 33554432;
+    old pyledger.partition%ROWTYPE;
+    beyond boolean;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('pyledger.make_partitions', 0));
+    SELECT * INTO old FROM pyledger.partition WHERE start_ns = from_ns;
+    IF NOT FOUND OR at_ns <= old.start_ns OR at_ns >= old.end_ns OR at_ns % second_ns <> 0 THEN
+        RAISE EXCEPTION 'there is no partition from % to split at %', from_ns, at_ns
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF pg_relation_size(format('pyledger.%I', old.name)) > size_max_bytes THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE ONLY pyledger.journal IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('SELECT EXISTS (SELECT FROM pyledger.%I WHERE recorded_ns >= %s)', old.name, at_ns) INTO beyond;
+    IF beyond THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('ALTER TABLE pyledger.journal DETACH PARTITION pyledger.%I', old.name);
+    EXECUTE format('ALTER TABLE pyledger.%I DROP CONSTRAINT IF EXISTS journal_bounds', old.name);
+    EXECUTE format('ALTER TABLE pyledger.%I '
+        'ADD CONSTRAINT journal_bounds CHECK (recorded_ns >= %s AND recorded_ns < %s)', old.name, old.start_ns, at_ns);
+    EXECUTE format('ALTER TABLE pyledger.journal ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
+        old.name, old.start_ns, at_ns);
+    UPDATE pyledger.partition SET end_ns = at_ns WHERE start_ns = from_ns;
+    PERFORM pyledger.make_partition(
+        'journal_' || to_char(to_timestamp(at_ns / second_ns) AT TIME ZONE 'UTC', 'YYYYMMDD_HH24MISS'),
+        at_ns, old.end_ns
+    );
+    RETURN true;
+END $$;
+
+-- Gives a partition of the journal the range of the next one, of the same week, if that is empty, and drops that.
+-- False if it is not, or if nothing but reading it says that the partition's rows are within its bounds.
+CREATE FUNCTION pyledger.merge_partition(from_ns bigint) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+    old pyledger.partition%ROWTYPE;
+    following pyledger.partition%ROWTYPE;
+    filled boolean;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('pyledger.make_partitions', 0));
+    SELECT * INTO old FROM pyledger.partition WHERE start_ns = from_ns;
+    SELECT * INTO following FROM pyledger.partition WHERE start_ns = old.end_ns AND name ~ '_\d{8}_\d{6}$';
+    IF following IS NULL OR NOT EXISTS (
+        SELECT FROM pg_constraint WHERE conrelid = to_regclass(format('pyledger.%I', old.name))
+            AND conname = 'journal_bounds' AND convalidated
+    ) THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE ONLY pyledger.journal IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('SELECT EXISTS (SELECT FROM pyledger.%I)', following.name) INTO filled;
+    IF filled THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('ALTER TABLE pyledger.journal DETACH PARTITION pyledger.%I', following.name);
+    EXECUTE format('DROP TABLE pyledger.%I', following.name);
+    EXECUTE format('ALTER TABLE pyledger.journal DETACH PARTITION pyledger.%I', old.name);
+    EXECUTE format('ALTER TABLE pyledger.journal ATTACH PARTITION pyledger.%I FOR VALUES FROM (%L) TO (%L)',
+        old.name, old.start_ns, following.end_ns);
+    -- The same as what is being a partition demands: nothing is refused that would have been stored.
+    EXECUTE format('ALTER TABLE pyledger.%I DROP CONSTRAINT journal_bounds', old.name);
+    EXECUTE format('ALTER TABLE pyledger.%I '
+        'ADD CONSTRAINT journal_bounds CHECK (recorded_ns >= %s AND recorded_ns < %s) NOT VALID',
+        old.name, old.start_ns, following.end_ns);
+    DELETE FROM pyledger.partition WHERE start_ns = following.start_ns;
+    UPDATE pyledger.partition SET end_ns = following.end_ns WHERE start_ns = from_ns;
+    RETURN true;
+END $$;
+
+-- Reads a partition of the journal, beside appends, to prove what `merge_partition` has to know.
+CREATE FUNCTION pyledger.validate_partition(from_ns bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE pyledger.%I VALIDATE CONSTRAINT journal_bounds',
+        (SELECT name FROM pyledger.partition WHERE start_ns = from_ns));
+END $$;
+
+-- Gives a partition of the journal the indexes of history, once each shard's head is past it, so that nothing can be
+-- added to it any more; and lets autovacuum freeze it, for a function cannot. False if that is not so yet.
+CREATE FUNCTION pyledger.index_partition(from_ns bigint) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET max_parallel_maintenance_workers = 0 AS $$
+DECLARE
+    side text;
+    old pyledger.partition%ROWTYPE;
+BEGIN
+    SELECT * INTO STRICT old FROM pyledger.partition WHERE start_ns = from_ns;
+    IF old.indexed_at IS NOT NULL THEN
+        RETURN true;
+    END IF;
+    IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns)
+        OR NOT EXISTS (SELECT FROM pyledger.head WHERE last_ns >= old.end_ns)
+        OR NOT pg_try_advisory_xact_lock(hashtextextended('pyledger.index_partition', 0)) THEN
+        RETURN false;
+    END IF;
+    FOREACH side IN ARRAY ARRAY['debit', 'credit'] LOOP
+        EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON pyledger.%I (%I, tenant, shard, recorded_ns) '
+            'WHERE %I IS NOT NULL', old.name || '_' || side, old.name, side || '_account', side || '_account');
+    END LOOP;
+    PERFORM brin_summarize_new_values(format('pyledger.%I', old.name || '_recorded')::regclass);
+    EXECUTE format('ALTER TABLE pyledger.%I SET (autovacuum_freeze_min_age = 0, autovacuum_freeze_table_age = 0, '
+        'autovacuum_vacuum_insert_threshold = 0, autovacuum_vacuum_insert_scale_factor = 0)', old.name);
+    UPDATE pyledger.partition SET indexed_at = clock_timestamp() WHERE start_ns = from_ns;
+    RETURN true;
+END $$;
+
 -- Gives a new shard its head and its empty checkpoint, at the genesis of the chain.
 CREATE FUNCTION pyledger.open_shard(new_shard smallint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -286,14 +444,21 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         ON CONFLICT DO NOTHING;
 $$;
 
+REVOKE ALL ON FUNCTION pyledger.make_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.make_partitions FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.summarize_journal FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.split_partition FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.merge_partition FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.validate_partition FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.index_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.open_shard FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.refuse_change FROM PUBLIC;
 GRANT USAGE ON SCHEMA pyledger TO pyledger_writer, pyledger_reader;
-GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.summarize_journal, pyledger.open_shard TO pyledger_writer;
-GRANT SELECT ON pyledger.head, pyledger.journal, pyledger.batch, pyledger.checkpoint, pyledger.ledger,
-    pyledger.account, pyledger.hold, pyledger.subtree, pyledger.signed_checkpoint, pyledger.tenant
+GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.summarize_journal, pyledger.split_partition,
+    pyledger.merge_partition, pyledger.validate_partition, pyledger.index_partition, pyledger.open_shard
+    TO pyledger_writer;
+GRANT SELECT ON pyledger.head, pyledger.journal, pyledger.batch, pyledger.partition, pyledger.checkpoint,
+    pyledger.ledger, pyledger.account, pyledger.hold, pyledger.subtree, pyledger.signed_checkpoint, pyledger.tenant
     TO pyledger_writer, pyledger_reader;
 GRANT SELECT ON pyledger.api_key TO pyledger_writer;
 GRANT INSERT ON pyledger.journal, pyledger.batch, pyledger.subtree, pyledger.signed_checkpoint TO pyledger_writer;

@@ -1,0 +1,223 @@
+"""The steps that move a partition's end: each whole or not at all, beside readers and appends, whatever is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from pyledger.ledger.connections import CONNECTION_ERRORS
+from tests.ledger.tools import fields, findings, make_accounts, opened, posted, run_as_admin, transfers
+from tests.support.clusters import Database
+
+both = pytest.mark.postgres(15, 18)
+SECOND_NS = 10**9
+SOME_NS = 1_700_000_000 * SECOND_NS
+MONDAY_NS = 1_699_833_600 * SECOND_NS
+FIRST_NS, SECOND_PIECE_NS = SOME_NS + 900 * SECOND_NS, SOME_NS + 1_800 * SECOND_NS
+WEEK_NS = 604_800 * SECOND_NS
+
+
+@contextlib.asynccontextmanager
+async def session(url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+async def bounds(connection: asyncpg.Connection) -> list[tuple[int, int]]:
+    """The partitions' bounds, which PostgreSQL and our own table say alike and which have no gap."""
+    async with connection.transaction(isolation="repeatable_read"):
+        rows = await connection.fetch(
+            "SELECT relname, pg_get_expr(relpartbound, oid) AS bound FROM pg_class"
+            " WHERE relispartition AND relkind = 'r' AND relname LIKE 'journal%'"
+        )
+        said = await connection.fetch("SELECT name, start_ns, end_ns FROM pyledger.partition ORDER BY start_ns")
+    real = {row["relname"]: tuple(map(int, re.findall(r"\d{10,}", row["bound"]))) for row in rows}
+    assert real == {row["name"]: (row["start_ns"], row["end_ns"]) for row in said}
+    spans = [(row["start_ns"], row["end_ns"]) for row in said]
+    assert [end for _, end in spans[:-1]] == [start for start, _ in spans[1:]]
+    return spans
+
+
+async def insert(connection: asyncpg.Connection, recorded_ns: int) -> None:
+    await connection.execute(
+        "INSERT INTO pyledger.journal (shard, seq, recorded_ns, id, tenant, kind, status, amount, ledger, code, flags,"
+        " timeout_s, fingerprint) VALUES (0, 1, $1, gen_random_uuid(), 1, 3, 0, 5, 1, 1, 0, 0, '')",
+        recorded_ns,
+    )
+
+
+@both
+async def test_each_step_is_refused_or_whole(database: Database) -> None:
+    async with session(database.server_dsn) as server:
+        await server.execute("SELECT pyledger.open_shard(0::int2)")
+        await server.fetchval("SELECT pyledger.make_partitions($1, 2)", SOME_NS)
+        whole = [(MONDAY_NS, MONDAY_NS + WEEK_NS), (MONDAY_NS + WEEK_NS, MONDAY_NS + 2 * WEEK_NS)]
+        assert await bounds(server) == whole
+        await insert(server, SOME_NS)
+        ask = server.fetchval
+        for refused in (MONDAY_NS, MONDAY_NS + WEEK_NS, SOME_NS + 1):
+            with pytest.raises(asyncpg.InvalidParameterValueError):
+                await ask("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, refused)
+        assert not await ask("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, SOME_NS), "a row is beyond"
+        assert not await ask("SELECT pyledger.merge_partition($1)", MONDAY_NS), "another week is never merged"
+        assert await ask("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+        assert await ask("SELECT pyledger.split_partition($1, $2)", FIRST_NS, SECOND_PIECE_NS)
+        pieces = [(MONDAY_NS, FIRST_NS), (FIRST_NS, SECOND_PIECE_NS), (SECOND_PIECE_NS, whole[0][1]), whole[1]]
+        assert await bounds(server) == pieces
+        await insert(server, FIRST_NS)
+        assert not await ask("SELECT pyledger.merge_partition($1)", MONDAY_NS), "the next one is not empty"
+        await server.execute("SELECT pyledger.validate_partition($1)", FIRST_NS)
+        assert await ask("SELECT pyledger.merge_partition($1)", FIRST_NS)
+        merged = [(MONDAY_NS, FIRST_NS), (FIRST_NS, whole[0][1]), whole[1]]
+        assert await bounds(server) == merged
+        await insert(server, whole[0][1] - 1)
+        assert await ask("SELECT pyledger.make_partitions($1, 2)", SOME_NS) == whole[1][1]
+        assert await bounds(server) == merged, "no week is made twice"
+        await run_as_admin(database, "DROP TABLE pyledger.journal_20231114_222820")
+        assert await ask("SELECT pyledger.make_partitions($1, 2)", FIRST_NS) == whole[1][1]
+        assert await bounds(server) == merged, "what is missing of it is made again"
+        await insert(server, FIRST_NS)
+        await insert(server, whole[0][1] - 1)
+        assert not await ask("SELECT pyledger.index_partition($1)", MONDAY_NS), "the head is not past it"
+        await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", FIRST_NS)
+        assert await ask("SELECT pyledger.index_partition($1)", MONDAY_NS)
+        assert await ask("SELECT pyledger.index_partition($1)", MONDAY_NS), "again"
+        assert not await ask("SELECT pyledger.index_partition($1)", FIRST_NS)
+        assert await ask("SELECT count(*) FROM pyledger.journal") == 3
+    async with session(database.admin_dsn) as admin:
+        for table in ("journal", "journal_20231113", "journal_20231114_222820"):
+            for change in ("DELETE FROM pyledger.{}", "TRUNCATE pyledger.{}"):
+                with pytest.raises(asyncpg.RestrictViolationError, match="never rewritten"):
+                    await admin.execute(change.format(table))
+
+
+@both
+async def test_a_merged_partition_is_merged_again_only_when_it_was_read(database: Database) -> None:
+    async with session(database.server_dsn) as server:
+        await server.fetchval("SELECT pyledger.make_partitions($1, 1)", SOME_NS)
+        for piece in range(4):
+            start_ns = MONDAY_NS + piece * 900 * SECOND_NS
+            assert await server.fetchval(
+                "SELECT pyledger.split_partition($1, $2)", start_ns, start_ns + 900 * SECOND_NS
+            )
+        await insert(server, MONDAY_NS)
+        assert await server.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS)
+        assert not await server.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS)
+        await server.execute("SELECT pyledger.validate_partition($1)", MONDAY_NS)
+        assert await server.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS)
+        assert (await bounds(server))[0] == (MONDAY_NS, MONDAY_NS + 3 * 900 * SECOND_NS)
+
+
+@both
+async def test_a_long_reader_is_waited_for_a_moment_only(database: Database) -> None:
+    async with session(database.server_dsn) as server, session(database.reader_dsn) as reader:
+        await server.fetchval("SELECT pyledger.make_partitions($1, 1)", SOME_NS)
+        before = await bounds(server)
+        async with reader.transaction(isolation="repeatable_read", readonly=True):
+            await reader.fetch("SELECT * FROM pyledger.journal")
+            async with asyncio.timeout(5):
+                with pytest.raises(asyncpg.LockNotAvailableError):
+                    await server.fetchval("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+            assert await bounds(server) == before
+            await insert(server, FIRST_NS - 1)
+        assert await server.fetchval("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+
+
+@both
+async def test_a_step_that_is_cut_off_changes_nothing(database: Database) -> None:
+    async with session(database.server_dsn) as watching:
+        await watching.execute("SELECT pyledger.open_shard(0::int2)")
+        await watching.fetchval("SELECT pyledger.make_partitions($1, 1)", SOME_NS)
+        await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", SOME_NS)
+        steps: list[tuple[str, Any]] = [
+            ("SELECT pyledger.split_partition($1, $2)", (MONDAY_NS, SOME_NS)),
+            ("SELECT pyledger.split_partition($1, $2)", (SOME_NS, FIRST_NS)),
+            ("SELECT pyledger.merge_partition($1)", (SOME_NS,)),
+            ("SELECT pyledger.index_partition($1)", (MONDAY_NS,)),
+        ]
+        for step, arguments in steps:
+            before = await bounds(watching)
+            async with session(database.server_dsn) as cut:
+                await cut.execute("BEGIN")
+                assert await cut.fetchval(step, *arguments)
+                await run_as_admin(database, "SELECT pg_terminate_backend($1)", cut.get_server_pid())
+            assert await bounds(watching) == before
+            await insert(watching, FIRST_NS)
+            await run_as_admin(database, "DELETE FROM pyledger.journal")
+            assert await watching.fetchval(step, *arguments)
+
+
+@both
+async def test_appends_go_on_while_ends_are_moved_and_movers_are_killed(database: Database) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    dice = random.Random(seed)
+    async with opened(database, ahead_rows_min=1_000) as ledger:
+        debit, credit = await make_accounts(ledger)
+        stop, moved, killing = asyncio.Event(), [0, 0], list[asyncio.Task[Any]]()
+
+        async def move() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    async with session(database.server_dsn) as mover:
+                        now_ns = ledger._clock()
+                        row = await mover.fetchrow(
+                            "SELECT start_ns, end_ns FROM pyledger.partition WHERE end_ns > $1 ORDER BY start_ns",
+                            now_ns,
+                        )
+                        assert row is not None
+                        if dice.random() < 0.3:
+                            pid, after_s = mover.get_server_pid(), 0.02 * dice.random()
+                            kill = "SELECT pg_terminate_backend($1) FROM pg_sleep($2)"
+                            killing.append(asyncio.create_task(run_as_admin(database, kill, pid, after_s)))
+                        at_ns = (now_ns // SECOND_NS + dice.randint(2, 9)) * SECOND_NS
+                        if at_ns < row["end_ns"]:
+                            moved[0] += await mover.fetchval("SELECT pyledger.split_partition($1, $2)", row[0], at_ns)
+                        await mover.execute("SELECT pyledger.validate_partition($1)", row[0])
+                        moved[1] += await mover.fetchval("SELECT pyledger.merge_partition($1)", row[0])
+                        await bounds(mover)
+                await asyncio.sleep(0.05)
+
+        moving = asyncio.create_task(move())
+        for _ in range(6):
+            riding = [ledger.writer.submit(transfers([fields(debit, credit) for _ in range(2_000)])) for _ in range(4)]
+            await asyncio.wait_for(asyncio.gather(*riding), 20)
+        stop.set()
+        await moving
+        await asyncio.gather(*killing)
+        assert all(moved), moved
+        assert await posted(ledger, credit) == 6 * 4 * 2_000
+        assert ledger.stats.fences == 0, "no append has failed"
+    assert await findings(database) == []
+
+
+@both
+async def test_partitions_that_were_there_before_are_known(empty_database: Database) -> None:
+    folder = Path(str(files("pyledger.ledger"))) / "migrations" / "versions"
+    scripts = sorted(folder.glob("[0-9]*.sql"))
+    before = [script for script in scripts if script.name < "0007"]
+    async with session(empty_database.owner_dsn) as owner:
+        await owner.execute("CREATE SCHEMA pyledger AUTHORIZATION pyledger_owner; SET ROLE pyledger_owner")
+        for script in before:
+            await owner.execute(script.read_text())
+        await owner.fetchval("SELECT pyledger.make_partitions($1, 2)", SOME_NS)
+        await insert(owner, SOME_NS)
+        for script in scripts[len(before) :]:
+            await owner.execute(script.read_text())
+        assert len(await bounds(owner)) == 2
+        assert await owner.fetchval("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+        assert not await owner.fetchval("SELECT pyledger.merge_partition($1)", FIRST_NS), "another week"
+        assert await owner.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS)
+        assert len(await bounds(owner)) == 2

@@ -14,8 +14,8 @@ import msgspec
 
 from pyledger.identity import Scope
 from pyledger.server import schemas
-from pyledger.server.handlers import accounts, feed, ledgers, proofs, transfers, upkeep, writes
-from pyledger.server.replies import BINARY_TYPE, EVENTS_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
+from pyledger.server.handlers import accounts, feed, ledgers, proofs, statements, transfers, upkeep, writes
+from pyledger.server.replies import BINARY_TYPE, CSV_TYPE, EVENTS_TYPE, HTML_TYPE, JSON_TYPE, RESULTS_TYPE, Answer
 from pyledger.server.service import Decode, Request, Service
 
 Handler = Callable[[Service, Request], Awaitable[Answer]]
@@ -48,6 +48,7 @@ ROW_EACH: Final = (
     "refused ones, and nothing at all when the request is refused as a whole."
 )
 READS: Final = ("parameter_unknown", "parameter_invalid", "unavailable")
+HISTORY: Final = (*READS, "history_not_indexed", "history_archived")
 WRITES: Final = (
     "body_incomplete", "header_invalid", "parameter_unknown", "body_timeout", "body_too_large",
     "content_type_unsupported", "queue_full", "unavailable", "outcome_unknown", "stopping",
@@ -142,9 +143,23 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     _read(
         name="getAccount", path="/v1/accounts/{id}", handler=accounts.get, tag="Accounts",
-        summary="Get an account with its balances", gives={JSON_TYPE: schemas.Account},
-        problems=(*READS, "id_invalid", "account_not_found"),
-        notes="Current: the balances include every write answered before this request was sent.",
+        summary="Get an account with its balances, now or as of a moment", query=schemas.AccountMoment,
+        gives={JSON_TYPE: schemas.Account}, problems=(*HISTORY, "id_invalid", "account_not_found"),
+        notes="Without `as_of`, current: the balances include every write answered before this request was sent. With "
+        "it, exact at that moment, for ever. Whether it was closed then is not shown. 404 before it was opened.",
+    ),
+    _read(
+        name="getStatement", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
+        summary="Get a statement of an account", query=schemas.StatementQuery,
+        gives={
+            JSON_TYPE: schemas.Statement,
+            CSV_TYPE: "RFC 4180 with a line of names; a row each for the opening and the closing balance.",
+            HTML_TYPE: "A page to print or to send, which loads nothing.",
+        },
+        problems=(*HISTORY, "id_invalid", "account_not_found", "cursor_invalid", "statement_too_long"),
+        notes="Opening balance, rows, the balance after each, closing balance: what does not add up is not answered. "
+        "`until` of one period is `since` of the next, and the closing balance of one the opening balance of the "
+        "next. Rows are in the order of their recording. A page may be short and still have a `next`.",
     ),
     _write(
         name="createTransfer", path="/v1/transfers", decodes={JSON_TYPE: transfers.create}, tag="Transfers",

@@ -51,6 +51,7 @@ _HTTP: Final = (
     ("parameter_unknown", 400, "There is no such query parameter here."),
     ("cursor_invalid", 400, "The cursor was not handed out by this list with these filters."),
     ("json_too_deep", 400, "The body nests deeper than this server reads."),
+    ("statement_too_long", 400, "The statement has more rows than a document: ask for a shorter period, or for JSON."),
     ("key_missing", 401, "Send an API key: Authorization: Bearer pk_..."),
     ("key_invalid", 401, "The API key is unknown, revoked or expired."),
     ("scope_missing", 403, "The API key does not have the scope that this operation needs."),
@@ -63,6 +64,7 @@ _HTTP: Final = (
     ("method_not_allowed", 405, "This path does not have that method; Allow lists those it has."),
     ("cursor_gone", 410, "The journal does not go on from this cursor: what follows it was archived, or a backup of "
      "the database was restored. Look at what happened before you read on with `after=latest` or from the beginning."),
+    ("history_archived", 410, "Rows that this takes were archived and are not in the journal any more."),
     ("body_timeout", 408, "The body did not arrive in time."),
     ("body_too_large", 413, "The body is larger than this operation takes."),
     ("content_type_unsupported", 415, "This operation does not take a body of that Content-Type."),
@@ -71,6 +73,8 @@ _HTTP: Final = (
     ("connections_full", 503, "More requests are being served at once than the limit allows."),
     ("feed_full", 503, "More readers follow the feed at once than the limit allows, in all or of one tenant."),
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
+    ("history_not_indexed", 503, "So many rows around this moment have no indexes yet that this would take too much "
+     "work. They get them once their partition of the journal is over."),
     ("queue_full", 503, "The queue is full. Nothing was recorded."),
     ("unavailable", 503, "The ledger cannot be reached or is owned by another server. Nothing was recorded."),
     ("outcome_unknown", 503, "PostgreSQL did not confirm this in time, or the connection to it was lost: send it "

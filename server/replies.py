@@ -23,6 +23,8 @@ COMMON: Final[Headers] = [
 JSON_TYPE: Final = "application/json"
 PROBLEM_TYPE: Final = "application/problem+json"
 BINARY_TYPE: Final = "application/vnd.pyledger.transfers"
+CSV_TYPE: Final = "text/csv"
+HTML_TYPE: Final = "text/html"
 EVENTS_TYPE: Final = "text/event-stream"
 RESULTS_TYPE: Final = "application/vnd.pyledger.results"
 

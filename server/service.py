@@ -16,7 +16,7 @@ from pyledger.server.replies import CLOSE, RETRY_AFTER
 if TYPE_CHECKING:
     from pyledger._rust import Commands
     from pyledger.identity import Principal
-    from pyledger.ledger import Ledger, Proofs, Reads, Writer
+    from pyledger.ledger import Ledger, Proofs, Reads, Statements, Writer
     from pyledger.server.access import Authenticator
     from pyledger.server.answers import Answers
     from pyledger.server.limits import Bodies
@@ -95,6 +95,11 @@ class Service:
     def proofs(self) -> Proofs:
         """The proofs. Raises `Refused` like `writer`."""
         return self._opened().proofs
+
+    @property
+    def statements(self) -> Statements:
+        """The statements. Raises `Refused` like `writer`."""
+        return self._opened().statements
 
     @property
     def state(self) -> str:

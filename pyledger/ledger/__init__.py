@@ -24,6 +24,7 @@ from pyledger.ledger.nouns import (
 )
 from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Filter, Page, Reads
+from pyledger.ledger.statements import Statements
 from pyledger.ledger.writer import Writer
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Reads",
     "StartupRefused",
     "State",
+    "Statements",
     "Stats",
     "Unavailable",
     "UnknownOutcome",

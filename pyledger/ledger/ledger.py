@@ -43,6 +43,7 @@ from pyledger.ledger.partitions import Partitions
 from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import SETTINGS, recover
+from pyledger.ledger.statements import Statements
 from pyledger.ledger.store import Session
 from pyledger.ledger.writer import Writer
 
@@ -74,6 +75,9 @@ class Ledger:
             time_ns=self._clock,
         )
         self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
+        self.statements = Statements(
+            self._pool, self.reads, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max
+        )
         self.proofs = Proofs(self._pool, self.writer, settings)
 
     @classmethod

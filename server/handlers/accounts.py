@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from pyledger._rust import Commands, decode_account, decode_accounts
 from pyledger.server.handlers.pages import page
+from pyledger.server.handlers.statements import answerable
 from pyledger.server.problems import Refused
-from pyledger.server.queries import no_query, read_query, uuid_of
+from pyledger.server.queries import instant_of, read_query, uuid_of
 from pyledger.server.replies import JSON, OK, Answer
-from pyledger.server.schemas import AccountQuery
+from pyledger.server.schemas import AccountMoment, AccountQuery
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
@@ -26,9 +27,14 @@ def create_batch(body: bytes, request: Request) -> Commands:
 
 
 async def get(service: Service, request: Request) -> Answer:
-    """One account with its balances now."""
-    no_query(request.query)
-    found = await service.reads.account(request.tenant, uuid_of(request.identifier))
+    """One account with its balances now, or as of a moment."""
+    asked = read_query(request.query, AccountMoment)
+    account = uuid_of(request.identifier)
+    if asked.as_of is None:
+        found = await service.reads.account(request.tenant, account)
+    else:
+        with answerable():
+            found = await service.statements.account(request.tenant, account, instant_of(asked.as_of, "as_of"))
     if found is None:
         raise Refused("account_not_found")
     return OK, JSON, found

@@ -5,6 +5,7 @@ Rust accepts and with what real replies contain, so that the document cannot dri
 """
 
 from pyledger.ledger.proofs.document import Consistency, Proof
+from pyledger.ledger.statements.nouns import Statement
 from pyledger.server.schemas.answers import (
     Account,
     AccountAfter,
@@ -26,6 +27,7 @@ from pyledger.server.schemas.answers import (
     TransferResults,
 )
 from pyledger.server.schemas.requests import (
+    AccountMoment,
     AccountQuery,
     CheckpointQuery,
     ConsistencyQuery,
@@ -38,6 +40,7 @@ from pyledger.server.schemas.requests import (
     NewTransfers,
     PostOrVoid,
     Reversal,
+    StatementQuery,
     TransferQuery,
 )
 from pyledger.server.schemas.values import LedgerNumber, Size, Uuid
@@ -45,6 +48,7 @@ from pyledger.server.schemas.values import LedgerNumber, Size, Uuid
 __all__ = [
     "Account",
     "AccountAfter",
+    "AccountMoment",
     "AccountPage",
     "AccountQuery",
     "AccountResults",
@@ -74,6 +78,8 @@ __all__ = [
     "RefusedResult",
     "Reversal",
     "Size",
+    "Statement",
+    "StatementQuery",
     "Transfer",
     "TransferPage",
     "TransferQuery",

@@ -65,6 +65,13 @@ class Account(Struct):
     reference: Reference | UnsetType = UNSET
     metadata: Metadata | UnsetType = UNSET
     effective_at: Instant | UnsetType = UNSET
+    as_of: (
+        Annotated[Instant, Meta(description="Where a moment was asked for: the one that the balances are of.")]
+        | UnsetType
+    ) = UNSET
+    seq: Annotated[int, Meta(description="With `as_of`: the last batch with a row that is counted.")] | UnsetType = (
+        UNSET
+    )
 
 
 class Transfer(Struct):

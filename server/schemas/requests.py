@@ -137,6 +137,41 @@ class AccountQuery(Struct):
     cursor: Cursor | None = None
 
 
+class AccountMoment(Struct):
+    """Parameters of one account."""
+
+    as_of: (
+        Annotated[
+            Instant,
+            Meta(
+                description="Its balances at this moment, with everything that was recorded at or before it. One that "
+                "is not over is answered as of the last commit; `as_of` in the answer says which."
+            ),
+        ]
+        | None
+    ) = None
+
+
+class StatementQuery(Struct):
+    """Parameters of a statement."""
+
+    since: Annotated[Instant, Meta(description="Its first moment; else the account's opening.")] | None = None
+    until: (
+        Annotated[
+            Instant, Meta(description="The moment after its last; at most, and else, right after the last commit.")
+        ]
+        | None
+    ) = None
+    holds: Annotated[
+        Literal["false", "true"], Meta(description="Whether holds and their ends are rows, too. They move nothing.")
+    ] = "false"
+    format: Annotated[
+        Literal["json", "csv", "html"], Meta(description="JSON comes in pages, the others in one piece.")
+    ] = "json"
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
 class FeedQuery(Struct):
     """Parameters of the feed; all filters that are given must hold."""
 

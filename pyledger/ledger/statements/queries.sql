@@ -1,0 +1,88 @@
+-- Rows of one account: by the indexes of history where a partition has them, else among whoever's rows of a bounded
+-- piece of the tail. Only accepted rows count; what was declined changed nothing.
+
+-- name: last_indexed
+-- The last accepted row before $5, of at most $6 rows of each side, and whether there are more that were not looked at.
+WITH debits AS MATERIALIZED (
+    SELECT recorded_ns, status, debit_after AS after FROM pyledger.journal
+    WHERE debit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns DESC LIMIT $6
+), credits AS MATERIALIZED (
+    SELECT recorded_ns, status, credit_after AS after FROM pyledger.journal
+    WHERE credit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns DESC LIMIT $6
+)
+SELECT max(recorded_ns) FILTER (WHERE status = 0) AS recorded_ns,
+    (array_agg(after ORDER BY recorded_ns DESC) FILTER (WHERE status = 0))[1] AS after,
+    greatest(
+        (SELECT min(recorded_ns) FROM debits HAVING count(*) >= $6),
+        (SELECT min(recorded_ns) FROM credits HAVING count(*) >= $6)
+    ) AS edge_ns
+FROM (SELECT * FROM debits UNION ALL SELECT * FROM credits) AS both_sides
+
+-- name: last_scanned
+-- No tenant or shard for a planner to see: it would look through all of the index of ids for one.
+SELECT recorded_ns, CASE WHEN debit_account = $3 THEN debit_after ELSE credit_after END AS after
+FROM pyledger.journal
+WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0 AND kind >= 3
+    AND (debit_account = $3 OR credit_account = $3)
+ORDER BY recorded_ns DESC LIMIT 1
+
+-- name: entries_indexed
+-- The first $8 of the kinds that are asked for, of at most $7 rows of each side; the edge is up to where both sides
+-- are known, or null if that is everything. There is always a row.
+WITH debits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE debit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns LIMIT $7
+), credits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE credit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns LIMIT $7
+), edge AS (
+    SELECT least(
+        (SELECT max(recorded_ns) FROM debits HAVING count(*) >= $7),
+        (SELECT max(recorded_ns) FROM credits HAVING count(*) >= $7)
+    ) AS edge_ns
+)
+SELECT edge.edge_ns, j.*
+FROM edge LEFT JOIN LATERAL (
+    SELECT seq, recorded_ns, id::text, kind, debit_account = $3 AS is_debit, amount::text,
+        CASE WHEN debit_account = $3 THEN credit_account ELSE debit_account END::text AS other, target::text, code,
+        effective_ns, reference, metadata, CASE WHEN debit_account = $3 THEN debit_after ELSE credit_after END AS after
+    FROM (SELECT * FROM debits UNION ALL SELECT * FROM credits) AS both_sides
+    WHERE (edge.edge_ns IS NULL OR recorded_ns <= edge.edge_ns) AND status = 0 AND kind = ANY ($6::smallint[])
+    ORDER BY recorded_ns LIMIT $8
+) AS j ON true
+ORDER BY j.recorded_ns
+
+-- name: entries_scanned
+-- The first $7 of the kinds that are asked for in a piece of the tail.
+SELECT seq, recorded_ns, id::text, kind, debit_account = $3 AS is_debit, amount::text,
+    CASE WHEN debit_account = $3 THEN credit_account ELSE debit_account END::text AS other, target::text, code,
+    effective_ns, reference, metadata, CASE WHEN debit_account = $3 THEN debit_after ELSE credit_after END AS after
+FROM (
+    SELECT * FROM pyledger.journal
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0
+        AND kind = ANY ($6::smallint[]) AND (debit_account = $3 OR credit_account = $3)
+    ORDER BY recorded_ns LIMIT $7
+) AS j
+ORDER BY j.recorded_ns
+
+-- name: batch_at
+-- The last batch that has a row until $2.
+SELECT coalesce((SELECT seq FROM pyledger.batch WHERE shard = $1 AND first_ns <= $2 ORDER BY first_ns DESC LIMIT 1), 0)
+
+-- name: archived
+-- Whether rows from $2 on and before $3 are not here any more: there are batches where there is no partition.
+SELECT EXISTS (
+    SELECT FROM (
+        SELECT end_ns AS gap_ns, lead(start_ns, 1, end_ns) OVER (ORDER BY start_ns) AS gap_end_ns FROM pyledger.partition
+        UNION ALL
+        SELECT 0, min(start_ns) FROM pyledger.partition
+    ) AS gaps
+    WHERE gap_ns < gap_end_ns AND gap_ns < $3 AND gap_end_ns > $2 AND EXISTS (
+        SELECT FROM pyledger.batch
+        WHERE shard = $1 AND first_ns >= greatest(gap_ns, $2) AND first_ns < least(gap_end_ns, $3)
+    )
+)

@@ -104,6 +104,12 @@ def others() -> str:
     return f"{found['about']}\n\n" + _table(("", "transfers a second"), found["rows"])
 
 
+def profile() -> str:
+    """Where the time of the cores went, by process and by whose code."""
+    found = json.loads((RESULTS / "profile.json").read_text("utf-8"))
+    return f"{found['about']}\n\n" + _table(found["heads"], found["rows"])
+
+
 def gates() -> str:
     """Every gate with the spread of its runs and the bound that follows."""
     found, rows = margins(kept_runs()), []
@@ -140,6 +146,7 @@ TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "full": (ROOT / "README.md", lambda: targets(FULL_RUNS)),
     "others": (ROOT / "README.md", others),
     "cases": (ROOT / "docs" / "PERFORMANCE.md", cases),
+    "profile": (ROOT / "docs" / "PERFORMANCE.md", profile),
     "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),
     "load gates": (ROOT / "docs" / "PERFORMANCE.md", load_gates),
 }

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pyledger._rust import Applied, Commands, Engine, Reply
+from pyledger._rust import Commands, Engine, Reply
 from pyledger.ledger import nouns
 from pyledger.ledger.commit import Committer
 from pyledger.ledger.nouns import Busy, LedgerError, State, Stats, Unavailable
-from pyledger.ledger.waiting import Asked, Batch, Decided, Look, answer, attempt, doze, refuse, see, work
+from pyledger.ledger.waiting import Asked, Batch, Decided, Look, answer, apply, attempt, doze, refuse, see, work
 
 T = TypeVar("T")
 
@@ -122,15 +122,9 @@ class Writer:
 
     async def _decide(self, batch: Batch, old: list[bytes]) -> Decided:
         began_s = time.perf_counter()
-        applied = await work(batch.weight, self._apply, batch.commands, self._time_ns(), old)
+        applied = await work(batch.weight, apply, self.engine, self.stats, batch.commands, self._time_ns(), old)
         seen = [attempt(look, self.engine) for look, _ in batch.looks]
         return Decided(applied, seen, began_s, time.perf_counter())
-
-    def _apply(self, commands: list[Commands], now_ns: int, old: list[bytes]) -> Applied:
-        began_s = time.thread_time()
-        applied = self.engine.apply(commands, now_ns, old)
-        self.stats.apply_cpu_s += time.thread_time() - began_s
-        return applied
 
     async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool], committer: Committer) -> None:
         """While a batch commits: send the next one's rows ahead, encode the replies, decide more while much waits."""

@@ -103,6 +103,9 @@ class Runner:
         books = await asyncio.to_thread(self._open, plan)
         if database is not None:
             await database.execute(measure.QUERIES["look_after_books"], timeout=LOCUST_TIMEOUT_S)
+        # What was written before, by whomever, is on disk now and not half a minute into the run: the kernel waits
+        # that long with it, and then each commit waits behind it.
+        await asyncio.to_thread(os.sync)
         await self._look_at_idle()
         start = await measure.counters(database) if database is not None else None
         commits = Commits(service)

@@ -23,8 +23,8 @@ from pyledger.client import (
     Transfer,
     Unavailable,
 )
+from pyledger.client.feed import LATEST
 
-LATEST: Final = "latest"
 RETRY: Final = Retry(attempts_max=6, deadline_s=15.0)
 
 

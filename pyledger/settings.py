@@ -106,7 +106,7 @@ class Settings:
     send_timeout_ms: int = _setting(
         30_000, "a client that takes nothing of its answer for so long is cut off", low=1_000, high=600_000
     )
-    connections_max: int = _setting(4_096, "connections open at once", low=1, high=65_536)
+    connections_max: int = _setting(4_096, "connections open at once", low=2, high=65_536)
     page_rows_max: int = _setting(1_000, "rows of one page of a list", low=1, high=1_000)
     batch_rows_max: int = _setting(
         8_190, "commands of one batch; the engine's own bound is the default", low=1, high=8_190
@@ -171,6 +171,7 @@ class Settings:
             values["data_dir"] = default_data_dir(environ, user_id)
         settings = cls(**values)
         settings.refuse_insecure()
+        settings.refuse_crowded()
         return settings
 
     @property
@@ -213,6 +214,14 @@ class Settings:
             raise BadSetting("PYLEDGER_SIGNING_DIR: only a directory of this machine can be used so far")
         if self.owner_url and not self.database_url:
             raise BadSetting("PYLEDGER_OWNER_URL is of no use without PYLEDGER_DATABASE_URL")
+
+    def refuse_crowded(self) -> None:
+        """Refuse bounds that leave nobody else room. Raises `BadSetting`."""
+        if self.feed_readers_max >= self.connections_max:
+            raise BadSetting(
+                f"PYLEDGER_FEED_READERS_MAX={self.feed_readers_max} lets readers of the feed take all of "
+                f"PYLEDGER_CONNECTIONS_MAX={self.connections_max}: it must be less"
+            )
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """For people: variable, value (secrets hidden), default, reason."""

@@ -7,7 +7,6 @@ hold nothing is said to be proven, and the exit code is 1.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import sys
 from pathlib import Path
@@ -97,6 +96,7 @@ def _proven(asked: argparse.Namespace) -> dict[str, Any]:
     import msgspec
 
     from pyledger.ledger.proofs.document import BadProof, verify, verify_consistency
+    from pyledger.ledger.times import instant
 
     keys = [_public_key(text) for text in asked.key]
     if asked.consistency is not None:
@@ -107,7 +107,7 @@ def _proven(asked: argparse.Namespace) -> dict[str, Any]:
     proven = verify(_read(asked.proof), keys)
     if asked.accepted and proven.row.outcome != "accepted":
         raise BadProof(f"{proven.row.kind} {proven.row.id} was declined: {proven.row.outcome}")
-    row = msgspec.to_builtins(proven.row) | {"recorded_at": _instant(int(proven.row.recorded_ns))}
+    row = msgspec.to_builtins(proven.row) | {"recorded_at": instant(int(proven.row.recorded_ns))}
     return {"row": row, "batch": proven.batch.seq, "checkpoint": _shown(proven.checkpoint), "key": str(proven.key)}
 
 
@@ -149,10 +149,3 @@ def _read(path: str) -> bytes:
 
 def _shown(checkpoint: Checkpoint) -> dict[str, Any]:
     return {"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.hex()}
-
-
-def _instant(nanoseconds: int) -> str:
-    """RFC 3339, nanoseconds kept."""
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"

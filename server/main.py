@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import signal
@@ -70,6 +71,7 @@ def serve(settings: Settings) -> int:
         settings.refuse_insecure()
         check_certificate(settings)
         connections_max = raise_file_limit(settings.connections_max)
+        dataclasses.replace(settings, connections_max=connections_max).refuse_crowded()
         with contextlib.closing(bind(settings.host, settings.port)) as listener:
             return uvloop.run(_serve(settings, Host(listener, settings, connections_max), connections_max))
     except (BadSetting, CannotServe, EmbeddedError, LedgerError) as error:

@@ -22,6 +22,7 @@ from pyledger.client import (
     AccountFlags,
     BatchItem,
     Client,
+    CursorInUse,
     Declined,
     Feed,
     FileStore,
@@ -133,13 +134,35 @@ async def test_a_file_keeps_a_cursor(tmp_path: Path) -> None:
     assert await store.load() is None
     for cursor in ("one", "two"):
         await store.save(cursor)
-        assert await FileStore(tmp_path / "cursor").load() == cursor
-    assert os.listdir(tmp_path) == ["cursor"]
+        store.close()
+        store = FileStore(tmp_path / "cursor")
+        assert await store.load() == cursor
+    assert sorted(os.listdir(tmp_path)) == ["cursor", "cursor.lock"]
     (tmp_path / "cursor").write_text("\n")
     with pytest.raises(ValueError, match="empty"):
         await store.load()
     with pytest.raises(FileNotFoundError):
         await FileStore(tmp_path / "no" / "cursor").save("x")
+
+
+async def test_two_consumers_do_not_share_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "cursor"
+    first, second = FileStore(file), FileStore(file)
+    await first.save("one")
+    with pytest.raises(CursorInUse, match="cursor is in use: another consumer"):
+        await second.load()
+    with pytest.raises(CursorInUse):
+        await second.save("two")
+    code = "import sys, asyncio; from pyledger.client import FileStore; asyncio.run(FileStore(sys.argv[1]).load())"
+    other = [sys.executable, "-c", code, str(file)]
+    done = await asyncio.to_thread(subprocess.run, other, capture_output=True, text=True)
+    assert "CursorInUse" in done.stderr
+    first.close()
+    assert await second.load() == "one", "a refused use changed nothing"
+    del second  # forgotten, not closed
+    done = await asyncio.to_thread(subprocess.run, other, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert await first.load() == "one", "whoever has ended keeps nobody out"
 
 
 async def test_a_save_that_is_given_up_leaves_the_file_whole(tmp_path: Path) -> None:

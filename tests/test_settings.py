@@ -54,6 +54,8 @@ def test_the_environment_is_read_and_the_command_line_wins() -> None:
         ("HOST", "::", "would carry keys unencrypted"),
         ("HOST", "10.0.0.1", "would carry keys unencrypted"),
         ("HOST", "ledger.example", "would carry keys unencrypted"),
+        ("FEED_READERS_MAX", "4096", "lets readers of the feed take all of PYLEDGER_CONNECTIONS_MAX=4096"),
+        ("CONNECTIONS_MAX", "128", "PYLEDGER_FEED_READERS_MAX=128 lets readers of the feed take all"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_in_one_line(name: str, value: str, says: str) -> None:

@@ -17,7 +17,7 @@ from pyledger.client.errors import (
     NotFound,
     Unavailable,
 )
-from pyledger.client.feed import Event, EventPage, Feed, FileStore, Store
+from pyledger.client.feed import CursorInUse, Event, EventPage, Feed, FileStore, Store
 from pyledger.client.ids import new_id
 from pyledger.client.nouns import (
     Account,
@@ -48,6 +48,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Counters",
+    "CursorInUse",
     "Declined",
     "Event",
     "EventPage",

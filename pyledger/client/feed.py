@@ -10,9 +10,11 @@ next one is asked for, so a program that dies in the middle of one is given it a
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import math
 import os
 import tempfile
+import weakref
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +49,44 @@ class Store(Protocol):
         """Keep it, durably."""
 
 
+class CursorInUse(ValueError):
+    """A second consumer on one cursor: each would move it past what the other is not done with."""
+
+
 class FileStore:
-    """A cursor in a file of its own, which is replaced as a whole and synced: it is always an old one or the new."""
+    """A cursor in a file of its own, which is replaced as a whole and synced: it is always an old one or the new.
+
+    From its first use on, and until it is closed or forgotten or its process ends, it holds a lock on a file beside
+    it, `NAME.lock`, which stays there. Raises `CursorInUse` where another one holds that."""
 
     def __init__(self, file: str | os.PathLike[str]) -> None:
         self._file = Path(file)
+        self._unlock: weakref.finalize[[int], FileStore] | None = None
+
+    def close(self) -> None:
+        """Let another consumer have the cursor."""
+        unlock, self._unlock = self._unlock, None
+        if unlock is not None:
+            unlock()
+
+    def _lock(self) -> None:
+        if self._unlock is not None:
+            return
+        # Not the file itself, for that is another one after each save.
+        number = os.open(f"{self._file}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(number)
+            raise CursorInUse(f"{self._file} is in use: another consumer keeps its cursor there") from None
+        except BaseException:
+            os.close(number)
+            raise
+        self._unlock = weakref.finalize(self, os.close, number)
 
     async def load(self) -> str | None:
         """What is in the file. Raises ValueError if it is empty: nothing of ours ever leaves it so."""
+        self._lock()
         try:
             cursor = self._file.read_text("ascii").strip()
         except FileNotFoundError:
@@ -65,6 +97,7 @@ class FileStore:
 
     async def save(self, cursor: str) -> None:
         """Replace what is in the file."""
+        self._lock()
         await asyncio.to_thread(self._replace, cursor)
 
     def _replace(self, cursor: str) -> None:

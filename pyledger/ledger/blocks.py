@@ -6,10 +6,18 @@ The invariant: rows are only given to whoever stood right before them in this ve
 from __future__ import annotations
 
 import bisect
-from typing import NamedTuple
+from collections import deque
+from typing import Final, NamedTuple
 
 from pyledger._rust import Corrupt, FeedRows
 from pyledger.ledger.waiting import work
+
+TAIL_ROWS_MAX: Final = 65_536
+"""Rows of the latest batches kept for those who read on; eight full batches."""
+TAIL_BATCHES_MAX: Final = 4_096
+"""Batches of them, where batches are small."""
+TAIL_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Bytes of them as they were copied, where rows are large: rows as they are made as a rule have half of it."""
 
 
 class Place(NamedTuple):
@@ -31,11 +39,11 @@ class Block:
     """Whole batches that follow each other, and where the batch before them ended, if that is known (else where they
     begin). Decoded when first looked at."""
 
-    __slots__ = ("_batches", "_copy", "_rows", "after_ns", "count", "last_ns", "seq")
+    __slots__ = ("_batches", "_copy", "_rows", "after_ns", "count", "last_ns", "seq", "size")
 
     def __init__(self, batches: list[Batch], after_ns: int, count: int, copy: bytes) -> None:
         self.seq, self.last_ns = batches[0].seq, batches[-1].last_ns
-        self.after_ns, self.count = after_ns, count
+        self.after_ns, self.count, self.size = after_ns, count, len(copy)
         self._batches, self._copy = batches, copy
         self._rows: FeedRows | None = None
 
@@ -60,3 +68,37 @@ class Block:
 
 def _last_ns(batch: Batch) -> int:
     return batch.last_ns
+
+
+class Tail:
+    """The latest batches, each a block, the oldest first: bounded in rows, in batches and in bytes."""
+
+    def __init__(self) -> None:
+        self.blocks: deque[Block] = deque()
+        self.rows = self.size = 0
+
+    def add(self, block: Block) -> None:
+        """One more; the oldest make room for it, but it is kept itself however large it is."""
+        self.blocks.append(block)
+        self.rows += block.count
+        self.size += block.size
+        while len(self.blocks) > 1 and (
+            self.rows > TAIL_ROWS_MAX or len(self.blocks) > TAIL_BATCHES_MAX or self.size > TAIL_BYTES_MAX
+        ):
+            oldest = self.blocks.popleft()
+            self.rows -= oldest.count
+            self.size -= oldest.size
+
+    def clear(self) -> None:
+        """Keep none."""
+        self.blocks.clear()
+        self.rows = self.size = 0
+
+    def near(self, place: Place) -> Block | None:
+        """The last block that begins at or before a place."""
+        at = bisect.bisect_right(self.blocks, place.ns, key=_after_ns) - 1
+        return self.blocks[at] if at >= 0 else None
+
+
+def _after_ns(block: Block) -> int:
+    return block.after_ns

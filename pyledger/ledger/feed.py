@@ -8,7 +8,6 @@ the writer one wake-up for all; pages are made one at a time, and less eagerly w
 from __future__ import annotations
 
 import asyncio
-import bisect
 import contextlib
 import time
 from collections import deque
@@ -20,16 +19,12 @@ import asyncpg
 
 from pyledger._rust import Corrupt, Engine, FeedPage, FeedQuestion, Sides
 from pyledger.ledger import cursors
-from pyledger.ledger.blocks import Batch, Block, Place
+from pyledger.ledger.blocks import Batch, Block, Place, Tail
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import BadCursor, BatchMeasure, CursorGone, State, Unavailable, first_line
 from pyledger.ledger.waiting import work
 from pyledger.ledger.writer import Writer
 
-TAIL_ROWS_MAX: Final = 65_536
-"""Rows of the latest batches kept for those who read on, some 30 MiB once they are looked at; eight full batches."""
-TAIL_BATCHES_MAX: Final = 4_096
-"""Batches of them, where batches are small."""
 TAIL_LINGER_S: Final = 10.0
 """The tail is kept for so long after anybody asked: a reader between two requests finds it again."""
 PAST_ROWS: Final = 8_190
@@ -102,10 +97,6 @@ class Found:
             self.pieces.append(page.body)
 
 
-def _after_ns(block: Block) -> int:
-    return block.after_ns
-
-
 class Feed:
     """The feed of one shard."""
 
@@ -113,8 +104,7 @@ class Feed:
         self._pool, self._writer, self._shard = pool, writer, shard
         self.scan_rows_max = scan_rows_max
         self._sides = Sides(SIDES_MAX)
-        self._tail: deque[Block] = deque()
-        self._tail_rows = 0
+        self._tail = Tail()
         self._before_ns = _NS_MAX
         self._past: deque[Block] = deque(maxlen=PAST_READS_KEPT)
         self._turn = asyncio.Lock()
@@ -140,16 +130,13 @@ class Feed:
         if not applied.rows:
             return
         if self._waiting or time.monotonic() - self._asked_s < TAIL_LINGER_S:
-            after_ns = self._tail[-1].last_ns if self._tail else min(self._before_ns, applied.first_ns)
+            blocks = self._tail.blocks
+            after_ns = blocks[-1].last_ns if blocks else min(self._before_ns, applied.first_ns)
             batch = Batch(applied.seq, applied.first_ns, applied.last_ns)
-            self._tail.append(Block([batch], after_ns, applied.rows, applied.copy))
-            self._tail_rows += applied.rows
-            while len(self._tail) > 1 and (self._tail_rows > TAIL_ROWS_MAX or len(self._tail) > TAIL_BATCHES_MAX):
-                self._tail_rows -= self._tail.popleft().count
+            self._tail.add(Block([batch], after_ns, applied.rows, applied.copy))
         else:
             self._tail.clear()
             self._past.clear()
-            self._tail_rows = 0
         self._before_ns = applied.last_ns
         if self._waiting:
             self._news.set()
@@ -247,9 +234,9 @@ class Feed:
 
     def _fresh(self, place: Place) -> Block | None:
         """What follows a place, if it is among the latest batches or was read a moment ago."""
-        at = bisect.bisect_right(self._tail, place.ns, key=_after_ns) - 1
-        near = (self._tail[at], *self._past) if at >= 0 else self._past
-        return next((block for block in near if block.goes_on_from(place)), None)
+        near = self._tail.near(place)
+        blocks = (near, *self._past) if near else self._past
+        return next((block for block in blocks if block.goes_on_from(place)), None)
 
     async def _read(self, place: Place, head: Place) -> Block:
         """The next batches from PostgreSQL. Raises `CursorGone` if they do not follow the place."""

@@ -50,7 +50,6 @@ def forget(ledger: Ledger) -> None:
     feed = ledger.reads.feed
     feed._tail.clear()
     feed._past.clear()
-    feed._tail_rows = 0
 
 
 def ids_of(rows: list[Row]) -> list[str]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pyledger.ledger import Ledger, Reader, State, Unavailable
+from pyledger.ledger import Ledger, Reader, State, Unavailable, blocks
 from pyledger.ledger.blocks import Place
 from pyledger.ledger.connections import Pool
-from pyledger.ledger.feed import LATEST, TAIL_BATCHES_MAX
+from pyledger.ledger.feed import LATEST
 from pyledger.ledger.store import Session
 from tests.ledger.feeding import Row, forget, ids_of, journal, kept, read_on
 from tests.ledger.tools import (
@@ -33,6 +33,9 @@ from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
 QUIET_S = 0.3
+BYTES_A_ROW = 500
+"""As copied, without texts: the bound of bytes leaves room for as many rows as the bound of rows."""
+LARGE = {"text": "x" * 1_000}
 
 
 async def a_busy_day(ledger: Ledger, dice: random.Random) -> list[str]:
@@ -149,7 +152,7 @@ async def test_the_end_costs_postgresql_nothing_and_one_wake_up(
             for reader, place in zip(readers, places, strict=True)
         ]
         assert [each.rows for each in found] == [10] * 10
-        assert asked == []
+        assert [name for name in asked if name.startswith("feed_")] == [], "but for the upkeep beside it"
 
 
 async def test_a_page_is_bounded_and_what_is_rare_is_still_found(database: Database) -> None:
@@ -173,21 +176,29 @@ async def test_a_page_is_bounded_and_what_is_rare_is_still_found(database: Datab
 async def test_the_tail_is_bounded_and_let_go(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        feed = ledger.reads.feed
-        assert not feed._tail, "nobody asked"
+        feed, tail = ledger.reads.feed, ledger.reads.feed._tail
+        assert not tail.blocks, "nobody asked"
         waiting = asyncio.create_task(feed.more(Place(2**62, 2**62), 60))
         await asyncio.sleep(0)
-        monkeypatch.setattr("pyledger.ledger.feed.TAIL_ROWS_MAX", 5_000)
+        monkeypatch.setattr(blocks, "TAIL_ROWS_MAX", 5_000)
         for _ in range(10):
             await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(1_000)]))
-        assert (len(feed._tail), feed._tail_rows) == (5, 5_000)
+        assert (len(tail.blocks), tail.rows) == (5, 5_000)
+        assert tail.size == sum(block.size for block in tail.blocks) < 5_000 * BYTES_A_ROW
         assert len(await read_on(ledger, Reader(TENANT))) == 10_003, "from PostgreSQL, then from the tail"
+        bound = tail.size
+        monkeypatch.setattr(blocks, "TAIL_BYTES_MAX", bound)
+        for _ in range(3):
+            await ledger.writer.submit(transfers([fields(debit, credit, metadata=LARGE) for _ in range(1_000)]))
+            assert 0 < tail.size <= bound or len(tail.blocks) == 1
+        assert tail.rows < 3_000, "large rows are fewer"
+        assert len(await read_on(ledger, Reader(TENANT))) == 13_003
         waiting.cancel()
         monkeypatch.setattr("pyledger.ledger.feed.TAIL_LINGER_S", 0.0)
         await asyncio.gather(waiting, return_exceptions=True)
         await ledger.writer.submit(transfer(debit, credit))
-        assert (len(feed._tail), feed._tail_rows) == (0, 0)
-        assert TAIL_BATCHES_MAX > 0
+        assert (len(tail.blocks), tail.rows, tail.size) == (0, 0, 0)
+        assert blocks.TAIL_BATCHES_MAX > 0
 
 
 async def test_only_what_is_acknowledged_is_shown(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ async def test_a_page_over_many_small_batches_lets_others_have_their_turns(datab
         for _ in range(BATCHES):
             feed._asked_s = time.monotonic()
             await ledger.writer.submit(transfer(debit, credit))
-        assert len(feed._tail) >= BATCHES - 1
+        assert len(feed._tail.blocks) >= BATCHES - 1
         turns = 0
 
         async def count() -> None:
@@ -38,10 +38,10 @@ async def test_a_page_over_many_small_batches_lets_others_have_their_turns(datab
         counting = asyncio.create_task(count())
         await asyncio.sleep(0)
         nothing = Reader(TENANT, code=65_535)
-        oldest = feed._tail[0]
+        oldest = feed._tail.blocks[0]
         found = await feed.page(nothing, nothing.asked(events=False), Place(oldest.seq, oldest.last_ns), 1_000)
         counting.cancel()
-        assert (found.rows, found.looked) == (0, len(feed._tail) - 1)
+        assert (found.rows, found.looked) == (0, len(feed._tail.blocks) - 1)
         assert turns >= found.looked
 
 

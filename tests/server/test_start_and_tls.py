@@ -143,7 +143,7 @@ def test_tls_is_1_3_or_nothing(start_server: Start, database: Database, certific
 
 
 def test_too_many_requests_at_once_are_told_so(start_server: Start, database: Database) -> None:
-    server = start_server(database, connections_max=4)
+    server = start_server(database, connections_max=4, feed_readers_max=3)
     books: Books = open_books(server.url)
     head = (
         b"POST /v1/transfers HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"

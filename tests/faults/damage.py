@@ -43,6 +43,8 @@ IN_ORDER: Final = {
     "accounts": "SELECT slot, id FROM pyledger.account WHERE shard = 0 ORDER BY slot",
     "holds": "SELECT tenant, id FROM pyledger.hold WHERE shard = 0 ORDER BY tenant, id",
     "ledgers": "SELECT tenant, number FROM pyledger.ledger WHERE shard = 0 ORDER BY tenant, number",
+    "subtrees": "SELECT level, number FROM pyledger.subtree WHERE shard = 0 ORDER BY level, number",
+    "signatures": "SELECT size, key_number FROM pyledger.signed_checkpoint WHERE shard = 0 ORDER BY size, key_number",
 }
 _TIMEOUT: Final = {"statement_timeout": "20s"}
 FROM_END_TO_END: Final = _TIMEOUT | {

@@ -31,6 +31,8 @@ PROVEN: Final = {
         "shard", "tenant", "id", "debit_account", "credit_account", "amount", "ledger", "code", "flags",
         "recorded_ns", "expires_ns", "group_id", "seal",
     ),
+    "subtree": ("shard", "level", "number", "hash"),
+    "signed_checkpoint": ("shard", "size", "key_number", "key", "note"),
 }  # fmt: skip
 """The columns that `pyledger check` proves, by table; see pyledger/ledger/check.py for those that it does not."""
 BITS: Final = {"smallint": 16, "integer": 32, "bigint": 64, "numeric": 40}

@@ -9,7 +9,7 @@ import pytest
 from pyledger.ledger import Ledger, migrate
 from pyledger.ledger.check import Finding, Progress, Report, Unknown, check
 from pyledger.ledger.proofs import Contradiction
-from pyledger.ledger.proofs.outside import place
+from pyledger.ledger.proofs.outside import name_of, place
 from pyledger.ledger.proofs.store import drop_subtrees
 from tests.ledger.test_proofs import make_key, make_more, signer_of, signing
 from tests.ledger.tools import fields, findings, make_accounts, new_engine, opened, run_as_admin, transfer, transfers
@@ -100,6 +100,7 @@ async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_p
         6: "size = 66",
         7: "key_number = key_number # 1",
         8: f"key = replace(key, '{str(public)[-8:]}', 'AAAAAAA=')",
+        9: "shard = 5",
     }
     for size, change in changes.items():
         await run_as_admin(database, f"UPDATE pyledger.signed_checkpoint SET {change} WHERE size = {size}")
@@ -107,7 +108,11 @@ async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_p
     assert {each.step for each in found} == {"proofs"}
     for size in (3, 4, 5, 66, 7, 8):
         says(found, f"checkpoint of {size} batches")
-    assert len(found) == len(changes)
+    says(found, "checkpoints of shard 5", "there is no such shard, and 1 of them")
+    number = int.from_bytes(public.id)
+    for size in (6, 7, 9):
+        says(found, f"checkpoint {name_of(size, number)} outside the database", "it was removed there")
+    assert len(found) == len(changes) + 3
 
 
 async def test_what_is_kept_outside_counts_and_so_does_what_is_not_there_any_more(
@@ -174,6 +179,9 @@ async def test_each_subtree_counts_and_can_be_made_again(database: Database, tmp
     says(found, "subtree of batches 257 to 512", "it is missing")
     says(found, "subtree of batches 1 to 65536", "there are 770 batches")
     assert len(found) == 3
+    await run_as_admin(database, "UPDATE pyledger.subtree SET shard = 9 WHERE level = 2")
+    says(await findings(database), "subtrees of shard 9", "there is no such shard, and 1 of them")
+    await drop_subtrees(database.owner_dsn, 9)
     await drop_subtrees(database.owner_dsn, 0)
     async with signing(database, key) as ledger:
         await signer_of(ledger).round()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from pyledger.ledger.nouns import CHECK_BATCHES_MAX
+from pyledger.ledger.nouns import CHECK_BATCHES_MAX, FINDINGS_MAX
 from pyledger.ledger.proofs.notes import BadKey, BadNote, PublicKey, Signed
 from pyledger.ledger.proofs.outside import NEWEST, Place, name_of
 from pyledger.ledger.proofs.store import PROOFS
@@ -30,6 +30,8 @@ class _Claim:
     size: int
     root: Hash
     place: str
+    kept: bool
+    """Whether the database has it."""
 
 
 class ProofCheck:
@@ -88,22 +90,23 @@ class ProofCheck:
         if whole:
             for claim in reversed(left):
                 yield claim.place, f"there are {self.size} batches, not {claim.size}: history was lost or rewritten"
-            async for wrong in self._beyond():
-                yield wrong
+        async for wrong in self._beyond(whole=whole):
+            yield wrong
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         return list(await self._connection.fetch(PROOFS[name], self._shard, *arguments))
 
     async def _signed(self) -> AsyncIterator[_Claim | Wrong]:
         """Every checkpoint, those of the database first, for they name their keys."""
-        position = (-1, -1)
+        position, kept = (-1, -1), set[str]()
         while rows := await self._fetch("signed_after", *position, _PAGE_ROWS):
             for row in rows:
-                place = f"checkpoint of {row['size']} batches"
+                place, name = f"checkpoint of {row['size']} batches", name_of(row["size"], row["key_number"])
+                kept.add(name)
                 try:
                     key = PublicKey.parse(row["key"])
                     self._keys.setdefault((key.name, key.id), key)
-                    yield self._read(place, name_of(row["size"], row["key_number"]), row["note"])
+                    yield self._read(place, name, row["note"])
                 except BadKey as error:
                     yield place, str(error)
             position = (rows[-1]["size"], rows[-1]["key_number"])
@@ -112,14 +115,15 @@ class ProofCheck:
         if position != (-1, -1) and not self._place.there():
             yield f"place of shard {self._shard}", "it is not there, and checkpoints were signed: is it mounted?"
         for name, note in self._notes(self._place):
-            yield self._read(f"checkpoint {name} outside the database", name, note)
+            place = f"checkpoint {name} outside the database"
+            yield self._read(place, name, note, kept=name in kept or name == NEWEST)
 
     def _notes(self, place: Place) -> Iterator[tuple[str, str]]:
         yield from ((name, place.read(name)) for name in self._outside)
         if self._newest is not None:
             yield NEWEST, self._newest
 
-    def _read(self, place: str, name: str, note: str) -> _Claim | Wrong:
+    def _read(self, place: str, name: str, note: str, *, kept: bool = True) -> _Claim | Wrong:
         """A checkpoint that is right by itself, or what is wrong with it."""
         try:
             signed = Signed.parse(note)
@@ -128,12 +132,12 @@ class ProofCheck:
             return place, str(error)
         if name not in (NEWEST, name_of(said.size, int.from_bytes(key.id))):
             return place, f"it is the checkpoint of {said.size} batches that {key} signed"
-        return _Claim(said.size, said.root, place)
+        return _Claim(said.size, said.root, place, kept)
 
     def _contradicts(self, claim: _Claim) -> Wrong | None:
-        """Whether the batches are those that were signed."""
+        """Whether the batches are those that were signed, and the checkpoint is where it was first."""
         if claim.root == self._tree.root():
-            return None
+            return None if claim.kept else (claim.place, "it is not in the database: it was removed there")
         return claim.place, f"the first {claim.size} batches are not those that were signed: history was rewritten"
 
     def _note(self, level: int, number: int, found: Hash) -> None:
@@ -153,11 +157,13 @@ class ProofCheck:
                     yield _place(level, number), "it is missing"
         self._complete.clear()
 
-    async def _beyond(self) -> AsyncIterator[Wrong]:
-        """Nodes over batches that do not exist."""
-        for row in await self._fetch("subtree_levels"):
+    async def _beyond(self, *, whole: bool) -> AsyncIterator[Wrong]:
+        """Nodes over batches that do not exist, where it is known which do; and what is of no shard."""
+        for row in await self._fetch("subtree_levels") if whole else ():
             if row["made"] > self.size >> HEIGHT * row["level"]:
                 yield _place(row["level"], row["made"] - 1), f"there are {self.size} batches"
+        for row in await self._connection.fetch(PROOFS["strays"], FINDINGS_MAX):
+            yield f"{row['what']} of shard {row['shard']}", f"there is no such shard, and {row['rows']} of them"
 
 
 def _place(level: int, number: int) -> str:

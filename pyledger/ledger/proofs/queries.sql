@@ -34,6 +34,15 @@ WHERE shard = $1 AND level = $2 AND number < $3
 -- name: subtree_levels
 SELECT level, max(number) + 1 AS made FROM pyledger.subtree WHERE shard = $1 GROUP BY level
 
+-- name: strays
+-- What belongs to no shard, so that no other question would come upon it.
+SELECT 'subtrees' AS what, shard, count(*) AS rows FROM pyledger.subtree
+WHERE shard NOT IN (SELECT shard FROM pyledger.head) GROUP BY shard
+UNION ALL
+SELECT 'checkpoints', shard, count(*) FROM pyledger.signed_checkpoint
+WHERE shard NOT IN (SELECT shard FROM pyledger.head) GROUP BY shard
+ORDER BY what, shard LIMIT $1
+
 -- name: make_subtrees
 -- Whoever else made them made the same.
 INSERT INTO pyledger.subtree (shard, level, number, hash)

@@ -155,6 +155,8 @@ def main() -> int:
     try:
         with scratch(options.scratch) as directory:
             session, unfinished = guard.run(run(asked_of(options, directory), console))
+    except asyncio.CancelledError:
+        return guard.exit_code
     except CannotMean as error:
         sys.stderr.write(f"benchmarks: {error}\n")
         return EXIT_REFUSED

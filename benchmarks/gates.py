@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 from rich.console import Console
 from rich.status import Status
 
@@ -124,9 +125,9 @@ def main() -> int:
             found = guard.run(measure(asked, directory, kept, status))
     except asyncio.CancelledError:
         return guard.exit_code
-    except (ProofFailed, RuntimeError, OSError) as error:
+    except (ProofFailed, RuntimeError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         sys.stderr.write(f"gates: {type(error).__name__}: {error}\n")
-        return guard.exit_code or NOT_MEASURED
+        return NOT_MEASURED
     for name, value in found.readings.items():
         console.print(f"  {name:<22} {value:>14,.2f}", highlight=False)
     if is_busy(found.others_cores):

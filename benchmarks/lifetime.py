@@ -54,8 +54,14 @@ class Guard:
         """Of a run that was told to end; else 0."""
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """As `asyncio.run`. Raises `CancelledError` if a signal ended it, unless `main` takes that for itself."""
-        return asyncio.run(self._guarded(main))
+        """As `asyncio.run`. Raises `CancelledError` if a signal ended it, unless `main` takes that for itself: what
+        else breaks while a run is being ended, in the middle of a query for one, says nothing about the run."""
+        try:
+            return asyncio.run(self._guarded(main))
+        except Exception as error:
+            if self.exit_code:
+                raise asyncio.CancelledError from error
+            raise
 
     async def _guarded(self, main: Coroutine[Any, Any, T]) -> T:
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)

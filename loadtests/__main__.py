@@ -133,9 +133,10 @@ def main() -> int:
         slo, prices, wanted = config.slo(), config.prices(), plans(asked, config.profiles())
         with scratch(asked.scratch) as directory:
             runs, settings = guard.run(run_all(asked, wanted, directory, slo, prices, console))
-    except (config.BadConfig, RunFailed, SetUpFailed, RuntimeError, OSError, asyncpg.PostgresError) as error:
+    except (config.BadConfig, RunFailed, SetUpFailed, RuntimeError, OSError, asyncpg.PostgresError,
+            asyncpg.InterfaceError) as error:  # fmt: skip
         sys.stderr.write(f"loadtests: {error}\n")
-        return guard.exit_code or NOT_RUN
+        return NOT_RUN
     except asyncio.CancelledError:
         return guard.exit_code
     found = report.document(runs, slo, prices, settings, seed=asked.seed, gate=asked.gate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -137,6 +138,34 @@ def test_a_run_that_is_told_to_end_leaves_nothing(
     assert code == 128 + numbers[0], made.log.read_text("utf-8", "replace")
     assert none_left(processes)
     assert list(made.scratch.iterdir()) == []
+
+
+def test_what_breaks_while_a_run_is_being_ended_is_not_the_run_s() -> None:
+    """As asyncpg does, whose query was cancelled in the middle and whose connection was closed at once."""
+
+    async def breaks() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(END_TIMEOUT_S)
+        finally:
+            raise ConnectionError("closed in the middle")
+
+    async def breaks_by_itself() -> None:
+        raise ConnectionError("closed")
+
+    before = {number: signal.getsignal(number) for number in lifetime.SIGNALS}
+    try:
+        guard = lifetime.Guard()
+        with pytest.raises(asyncio.CancelledError):
+            guard.run(breaks())
+        assert guard.exit_code == 128 + signal.SIGTERM
+        guard = lifetime.Guard()
+        with pytest.raises(ConnectionError):
+            guard.run(breaks_by_itself())
+        assert not guard.exit_code
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from msgspec import UNSET
 from pyledger.server.replies import COMMON, CSV_TYPE, HTML_TYPE, Headers
 
 if TYPE_CHECKING:
-    from pyledger.ledger.statements.nouns import Statement, StatementRow
+    from pyledger.ledger.statements.nouns import BalancesAt, Statement, StatementRow
 
 _PAGE: Final = (resources.files(__package__) / "statement.html").read_text("utf-8")
 _STYLE: Final = "".join(re.findall(r"<style>(.*?)</style>", _PAGE, flags=re.DOTALL))
@@ -72,10 +72,10 @@ def as_csv(statement: Statement) -> bytes:
     lines.writerow(COLUMNS)
     first = {"kind": "opening", "recorded_at": statement.since}
     last = {"kind": "closing", "recorded_at": statement.until}
-    lines.writerow(_cells(statement, first, statement.opening.posted, statement.opening.pending))
+    lines.writerow(_cells(statement, first, statement.opening))
     for row in statement.data:
-        lines.writerow(_cells(statement, _fields(statement, row), row.balances.posted, row.balances.pending))
-    lines.writerow(_cells(statement, last, statement.closing.posted, statement.closing.pending))
+        lines.writerow(_cells(statement, _fields(statement, row), row.balances))
+    lines.writerow(_cells(statement, last, statement.closing))
     return out.getvalue().encode()
 
 
@@ -98,11 +98,11 @@ def _fields(statement: Statement, row: StatementRow) -> dict[str, object]:
     }
 
 
-def _cells(statement: Statement, fields: Mapping[str, object], posted: str, pending: str) -> list[object]:
+def _cells(statement: Statement, fields: Mapping[str, object], held: BalancesAt) -> list[object]:
     whole = dict(fields) | {
-        "balance": major(posted, statement.exponent),
-        "balance_minor": posted,
-        "pending_minor": pending,
+        "balance": major(held.posted, statement.exponent),
+        "balance_minor": held.posted,
+        "pending_minor": None if held.pending is UNSET else held.pending,
         "asset": as_text(statement.asset),
         "exponent": statement.exponent,
     }
@@ -125,6 +125,8 @@ def as_html(statement: Statement) -> bytes:
         "first_day": statement.since[:10],
         "last_day": statement.until[:10],
         "seq": str(statement.seq),
+        "held": _held(statement),
+        "by": "date" if statement.by == "effective" else "recording",
         **{
             name: _grouped(major(minor, statement.exponent))
             for name, minor in (
@@ -132,30 +134,33 @@ def as_html(statement: Statement) -> bytes:
                 ("closing", statement.closing.posted),
                 ("debits", statement.debits),
                 ("credits", statement.credits),
-                ("pending", _held(statement)),
-                ("available", statement.closing.available),
             )
         },
     }
-    rows = "".join(_html_row(row, statement.exponent) for row in statement.data)
+    rows = "".join(_html_row(row, statement.exponent, dated=statement.by == "effective") for row in statement.data)
     escaped = {name: html.escape(text) for name, text in given.items()}
     return _TEMPLATE.substitute(escaped, rows=rows).encode()
 
 
 def _held(statement: Statement) -> str:
-    """What is held of the account's own balance: pending on the side that lessens it."""
+    """What is held of the account's own balance, in a sentence; by effective date nobody knows."""
     closing = statement.closing
-    return closing.debits_pending if statement.side == "credit" else closing.credits_pending
+    held = closing.debits_pending if statement.side == "credit" else closing.credits_pending
+    if held is UNSET or closing.available is UNSET:
+        return ""
+    amounts = [f"{_grouped(major(each, statement.exponent))} {statement.asset}" for each in (held, closing.available)]
+    return f"At the end of the period {amounts[0]} were held, and {amounts[1]} were available."
 
 
-def _html_row(row: StatementRow, exponent: int) -> str:
+def _html_row(row: StatementRow, exponent: int, *, dated: bool) -> str:
+    moment = row.effective_at if dated and row.effective_at is not UNSET else row.recorded_at
     said = row.reference if row.reference is not UNSET else _KINDS[row.kind]
     what = [] if row.reference is UNSET or row.kind == "transfer" else [_KINDS[row.kind]]
     if row.debit is None and row.credit is None:
         what.append(_grouped(major(row.amount, exponent)))
     small = " ".join(html.escape(each) for each in (*what, row.id))
     cells = [
-        f"<td>{_clock(row.recorded_at)}</td>",
+        f"<td>{_clock(moment)}</td>",
         f'<td class="text">{html.escape(said)}<div class="soft id">{small}</div></td>',
         *(
             f'<td class="number">{_grouped(major(each, exponent)) if each else ""}</td>'

@@ -124,6 +124,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         summary="Get a ledger", gives={JSON_TYPE: schemas.Ledger},
         problems=(*READS, "id_invalid", "ledger_not_found"),
     ),
+    _read(
+        name="getTrialBalance", path="/v1/ledgers/{id}/trial-balance", handler=statements.trial_balance, tag="Ledgers",
+        summary="Get a trial balance, now or as of a moment", query=schemas.TrialQuery,
+        gives={JSON_TYPE: schemas.TrialBalance},
+        problems=(*HISTORY, "id_invalid", "ledger_not_found", "ledger_too_large", "cursor_invalid"),
+        notes="By code of accounts, of ledgers with up to 10,000 accounts: not answered unless debits equal credits. "
+        "With `accounts=true` in pages; add up their `codes`.",
+    ),
     _write(
         name="createAccount", path="/v1/accounts", decodes={JSON_TYPE: accounts.create}, tag="Accounts",
         summary="Open an account", scope=Scope.ACCOUNTS_WRITE, status=201,
@@ -144,9 +152,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _read(
         name="getAccount", path="/v1/accounts/{id}", handler=accounts.get, tag="Accounts",
         summary="Get an account with its balances, now or as of a moment", query=schemas.AccountMoment,
-        gives={JSON_TYPE: schemas.Account}, problems=(*HISTORY, "id_invalid", "account_not_found"),
+        gives={JSON_TYPE: schemas.Account}, problems=(*HISTORY, "id_invalid", "account_not_found", "too_many_rows"),
         notes="Without `as_of`, current: the balances include every write answered before this request was sent. With "
-        "it, exact at that moment, for ever. Whether it was closed then is not shown. 404 before it was opened.",
+        "it, exact at that moment, for ever; by effective date as far as was recorded until batch `seq`, and then only "
+        "what is posted. Whether it was closed then is not shown. 404 before it was opened.",
     ),
     _read(
         name="getStatement", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
@@ -156,10 +165,13 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
             CSV_TYPE: "RFC 4180 with a line of names; a row each for the opening and the closing balance.",
             HTML_TYPE: "A page to print or to send, which loads nothing.",
         },
-        problems=(*HISTORY, "id_invalid", "account_not_found", "cursor_invalid", "statement_too_long"),
+        problems=(
+            *HISTORY, "id_invalid", "account_not_found", "cursor_invalid", "statement_too_long", "too_many_rows",
+        ),
         notes="Opening balance, rows, the balance after each, closing balance: what does not add up is not answered. "
         "`until` of one period is `since` of the next, and the closing balance of one the opening balance of the "
-        "next. Rows are in the order of their recording. A page may be short and still have a `next`.",
+        "next. Rows are in the order of their recording, or of their effective dates, which what is recorded later may "
+        "still change: all pages say what was known at the first. A page may be short and still have a `next`.",
     ),
     _write(
         name="createTransfer", path="/v1/transfers", decodes={JSON_TYPE: transfers.create}, tag="Transfers",

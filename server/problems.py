@@ -51,6 +51,8 @@ _HTTP: Final = (
     ("parameter_unknown", 400, "There is no such query parameter here."),
     ("cursor_invalid", 400, "The cursor was not handed out by this list with these filters."),
     ("json_too_deep", 400, "The body nests deeper than this server reads."),
+    ("too_many_rows", 400, "The account has more rows than a question by effective date looks at."),
+    ("ledger_too_large", 400, "The ledger has more accounts than one answer looks at: ask for `accounts=true`."),
     ("statement_too_long", 400, "The statement has more rows than a document: ask for a shorter period, or for JSON."),
     ("key_missing", 401, "Send an API key: Authorization: Bearer pk_..."),
     ("key_invalid", 401, "The API key is unknown, revoked or expired."),

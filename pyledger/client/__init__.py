@@ -36,12 +36,14 @@ from pyledger.client.nouns import (
     rfc3339,
 )
 from pyledger.client.retry import Retry
+from pyledger.client.statements import AccountThen, Statement, StatementRow, Statements, TrialBalance
 
 __all__ = [
     "AccessDenied",
     "Account",
     "AccountAfter",
     "AccountFlags",
+    "AccountThen",
     "Balances",
     "BatchItem",
     "BatchReply",
@@ -61,9 +63,13 @@ __all__ = [
     "NewTransfer",
     "NotFound",
     "Retry",
+    "Statement",
+    "StatementRow",
+    "Statements",
     "Store",
     "Transfer",
     "TransferFlags",
+    "TrialBalance",
     "Unavailable",
     "nanoseconds",
     "new_id",

@@ -30,11 +30,14 @@ async def get(service: Service, request: Request) -> Answer:
     """One account with its balances now, or as of a moment."""
     asked = read_query(request.query, AccountMoment)
     account = uuid_of(request.identifier)
+    if asked.as_of is None and asked.by == "effective":
+        raise Refused("parameter_invalid", "By effective date there is a balance as of a moment.", parameter="by")
     if asked.as_of is None:
         found = await service.reads.account(request.tenant, account)
     else:
         with answerable():
-            found = await service.statements.account(request.tenant, account, instant_of(asked.as_of, "as_of"))
+            moment_ns = instant_of(asked.as_of, "as_of")
+            found = await service.statements.account(request.tenant, account, moment_ns, asked.by)
     if found is None:
         raise Refused("account_not_found")
     return OK, JSON, found

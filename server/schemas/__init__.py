@@ -6,6 +6,7 @@ Rust accepts and with what real replies contain, so that the document cannot dri
 
 from pyledger.ledger.proofs.document import Consistency, Proof
 from pyledger.ledger.statements.nouns import Statement
+from pyledger.ledger.statements.trial import TrialBalance
 from pyledger.server.schemas.answers import (
     Account,
     AccountAfter,
@@ -42,6 +43,7 @@ from pyledger.server.schemas.requests import (
     Reversal,
     StatementQuery,
     TransferQuery,
+    TrialQuery,
 )
 from pyledger.server.schemas.values import LedgerNumber, Size, Uuid
 
@@ -84,5 +86,7 @@ __all__ = [
     "TransferPage",
     "TransferQuery",
     "TransferResults",
+    "TrialBalance",
+    "TrialQuery",
     "Uuid",
 ]

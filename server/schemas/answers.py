@@ -20,16 +20,16 @@ from pyledger.server.schemas.values import (
 )
 
 
-class Balances(Struct):
-    """The four counters, and what they mean seen from the account's own side."""
+class Balances(Struct, kw_only=True):
+    """The four counters, and what they mean seen from the account's own side. By effective date only what is posted."""
 
-    debits_pending: Digits
+    debits_pending: Digits | UnsetType = UNSET
     debits_posted: Digits
-    credits_pending: Digits
+    credits_pending: Digits | UnsetType = UNSET
     credits_posted: Digits
     posted: SignedDigits
-    pending: SignedDigits
-    available: SignedDigits
+    pending: SignedDigits | UnsetType = UNSET
+    available: SignedDigits | UnsetType = UNSET
 
 
 class AccountAfter(Balances):
@@ -69,9 +69,8 @@ class Account(Struct):
         Annotated[Instant, Meta(description="Where a moment was asked for: the one that the balances are of.")]
         | UnsetType
     ) = UNSET
-    seq: Annotated[int, Meta(description="With `as_of`: the last batch with a row that is counted.")] | UnsetType = (
-        UNSET
-    )
+    by: Annotated[Literal["recorded", "effective"], Meta(description="With `as_of`.")] | UnsetType = UNSET
+    seq: Annotated[int, Meta(description="With `as_of`: the last batch that is counted.")] | UnsetType = UNSET
 
 
 class Transfer(Struct):

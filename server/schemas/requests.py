@@ -137,6 +137,12 @@ class AccountQuery(Struct):
     cursor: Cursor | None = None
 
 
+By = Annotated[
+    Literal["recorded", "effective"],
+    Meta(description="By the time of recording, or by `effective_at` where a transfer has one."),
+]
+
+
 class AccountMoment(Struct):
     """Parameters of one account."""
 
@@ -150,6 +156,7 @@ class AccountMoment(Struct):
         ]
         | None
     ) = None
+    by: By = "recorded"
 
 
 class StatementQuery(Struct):
@@ -162,12 +169,26 @@ class StatementQuery(Struct):
         ]
         | None
     ) = None
+    by: By = "recorded"
     holds: Annotated[
         Literal["false", "true"], Meta(description="Whether holds and their ends are rows, too. They move nothing.")
     ] = "false"
     format: Annotated[
         Literal["json", "csv", "html"], Meta(description="JSON comes in pages, the others in one piece.")
     ] = "json"
+    limit: Limit | None = None
+    cursor: Cursor | None = None
+
+
+class TrialQuery(Struct):
+    """Parameters of a trial balance."""
+
+    as_of: Annotated[Instant, Meta(description="The moment it is of; at most, and else, the last commit.")] | None = (
+        None
+    )
+    accounts: Annotated[
+        Literal["false", "true"], Meta(description="Account by account, in pages, each with its own sums.")
+    ] = "false"
     limit: Limit | None = None
     cursor: Cursor | None = None
 

@@ -19,6 +19,7 @@ from tests.support.clusters import Database
 
 SECOND_NS = 10**9
 NOTHING = (0, 0, 0, 0)
+MOVES = (3, 5, 7)
 TRANSFER, PENDING, POST, VOID, REVERSE, EXPIRE = range(3, 9)
 
 
@@ -32,6 +33,11 @@ class Seen(NamedTuple):
     amount: int
     effective_ns: int | None
     after: tuple[int, int, int, int]
+
+    @property
+    def date(self) -> tuple[int, int]:
+        """Its place in the order of effective dates."""
+        return self.recorded_ns if self.effective_ns is None else self.effective_ns, self.recorded_ns
 
 
 class Replay:
@@ -92,6 +98,11 @@ class Replay:
         rows = self.seen[account]
         place = bisect.bisect_left(rows, before_ns, key=lambda row: row.recorded_ns)
         return rows[place - 1].after if place else NOTHING
+
+    def by_date(self, account: str, before_ns: int) -> tuple[int, int]:
+        """Debits and credits posted with a date before a moment."""
+        moves = [row for row in self.seen[account] if row.kind in MOVES and row.date < (before_ns, 0)]
+        return tuple(sum(row.amount for row in moves if row.is_debit is side) for side in (True, False))  # type: ignore[return-value]
 
     def moment(self, dice: random.Random) -> int:
         """A moment from before the first row until after the last: at a row, next to it, or anywhere."""

@@ -139,7 +139,7 @@ def test_as_of_a_moment(busy: Books) -> None:
         then = busy.get(f"{path}?as_of={row['recorded_at']}").json
         assert then["balances"] == row["balances"]
         assert then["as_of"] == row["recorded_at"]
-        assert set(then) - set(now) == {"as_of", "seq"}
+        assert set(then) - set(now) == {"as_of", "by", "seq"}
         assert {name: then[name] for name in now if name != "balances"} == {
             name: now[name] for name in now if name != "balances"
         }
@@ -166,6 +166,29 @@ def test_a_period_ends_where_the_next_begins(busy: Books) -> None:
     assert (nothing["data"], nothing["opening"]) == ([], nothing["closing"])
 
 
+def test_by_effective_date(busy: Books) -> None:
+    for day, amount in (("2020-01-03", "3"), ("2020-01-01", "1"), ("2020-01-02", "2")):
+        busy.moved(amount=amount, effective_at=f"{day}T12:00:00Z", reference=day)
+    path = f"/v1/accounts/{busy.wallet}"
+    for day, posted in (("2019-12-31", "0"), ("2020-01-01", "1"), ("2020-01-02", "3"), ("2020-01-31", "6")):
+        then = busy.get(f"{path}?as_of={day}T23:59:59Z&by=effective").json
+        assert (then["balances"]["posted"], then["as_of"], then["by"]) == (
+            posted, f"{day}T23:59:59.000000000Z", "effective"
+        )  # fmt: skip
+        msgspec.convert(then, schemas.Account)
+    january = "by=effective&since=2020-01-02T00:00:00Z&until=2020-02-01T00:00:00Z"
+    pages = whole(busy, f"&{january}")
+    msgspec.convert(pages, schemas.Statement)
+    assert [row["reference"] for row in pages["data"]] == ["2020-01-02", "2020-01-03"]
+    assert [row["balances"]["posted"] for row in pages["data"]] == ["3", "6"]
+    assert (pages["opening"]["posted"], pages["closing"]["posted"], pages["credits"]) == ("1", "6", "5")
+    lines = list(csv.DictReader(io.StringIO(statement(busy, f"?{january}&format=csv").body.decode(), newline="")))
+    assert [line["balance"] for line in lines] == ["0.01", "0.03", "0.06", "0.06"]
+    page = statement(busy, f"?{january}&format=html").body.decode()
+    assert "2020-01-03 12:00:00" in page
+    assert "were held" not in page
+
+
 @pytest.mark.parametrize(("query", "status", "code"), [
     ("?as_of=NaN", 400, "parameter_invalid"),
     ("?as_of=", 400, "parameter_invalid"),
@@ -190,10 +213,43 @@ def test_a_period_ends_where_the_next_begins(busy: Books) -> None:
     ("/statement?format=pdf", 400, "parameter_invalid"),
     ("/statement?holds=1", 400, "parameter_invalid"),
     ("/statement?holds=%00", 400, "parameter_invalid"),
+    ("/statement?holds=true&by=effective", 400, "parameter_invalid"),
+    ("/statement?by=booking", 400, "parameter_invalid"),
+    ("?by=effective", 400, "parameter_invalid"),
+    ("?by=effective&as_of=NaN", 400, "parameter_invalid"),
 ])  # fmt: skip
 def test_what_is_asked_wrong(busy: Books, query: str, status: int, code: str) -> None:
     answer = busy.get(f"/v1/accounts/{busy.wallet}{query}")
     assert (answer.status, answer.code) == (status, code)
+
+
+def test_a_trial_balance(busy: Books) -> None:
+    number = 1_000_000 + int(new_id()[:6], 16)
+    assert busy.post("/v1/ledgers", {"id": number, "asset": "USD", "exponent": 2}).status == 201
+    debit, credit = busy.account(ledger=number), busy.account(ledger=number)
+    first = busy.moved(debit_account_id=debit, credit_account_id=credit, ledger=number, amount="7")
+    busy.moved(debit_account_id=debit, credit_account_id=credit, ledger=number, amount="5", flags=["pending"])
+    path = f"/v1/ledgers/{number}/trial-balance"
+    found = busy.get(path).json
+    msgspec.convert(found, schemas.TrialBalance)
+    sums = {"accounts": 2, "debits_pending": "5", "debits_posted": "7", "credits_pending": "5", "credits_posted": "7",
+            "debit_balance": "7", "credit_balance": "7"}  # fmt: skip
+    assert (found["totals"], found["codes"]) == (sums, [{"code": 1, **sums}])
+    before = busy.get(f"{path}?as_of={first['recorded_at']}").json
+    assert (before["totals"], before["as_of"]) == (sums | {"debits_pending": "0", "credits_pending": "0"},
+                                                   first["recorded_at"])  # fmt: skip
+    page = busy.get(f"{path}?accounts=true&limit=1").json
+    rest = busy.get(f"{path}?accounts=true&limit=1&cursor={page['next']}").json
+    msgspec.convert(page, schemas.TrialBalance)
+    assert ([row["id"] for row in page["data"] + rest["data"]], rest["next"]) == ([debit, credit], None)
+    for query, code in (
+        ("?as_of=NaN", "parameter_invalid"), ("?limit=1", "parameter_invalid"), ("?accounts=1", "parameter_invalid"),
+        ("?accounts=true&cursor=AAAA", "cursor_invalid"), ("?as_of=1970-01-01T00:00:00Z", "ledger_not_found"),
+        ("?accounts=true&limit=0", "parameter_invalid"), ("?by=effective", "parameter_unknown"),
+    ):  # fmt: skip
+        assert busy.get(path + query).code == code, query
+    assert busy.get("/v1/ledgers/2147483647/trial-balance").code == "ledger_not_found"
+    assert busy.get(f"/v1/ledgers/{debit}/trial-balance").code == "id_invalid"
 
 
 def test_an_account_that_is_not_there(books: Books) -> None:

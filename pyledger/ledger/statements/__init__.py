@@ -6,10 +6,21 @@ Read `nouns.py` first, then `statements.py`; `history.py` finds the rows.
 from pyledger.ledger.statements.nouns import (
     HistoryArchived,
     HistoryNotIndexed,
+    LedgerTooLarge,
     NotOpenedYet,
     Period,
     StatementTooLong,
+    TooManyRows,
 )
 from pyledger.ledger.statements.statements import Statements
 
-__all__ = ["HistoryArchived", "HistoryNotIndexed", "NotOpenedYet", "Period", "StatementTooLong", "Statements"]
+__all__ = [
+    "HistoryArchived",
+    "HistoryNotIndexed",
+    "LedgerTooLarge",
+    "NotOpenedYet",
+    "Period",
+    "StatementTooLong",
+    "Statements",
+    "TooManyRows",
+]

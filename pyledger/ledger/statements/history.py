@@ -15,16 +15,21 @@ from pyledger.ledger.nouns import Unavailable, first_line
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.statements.nouns import (
     ALL_KINDS,
+    DATED_ROWS_MAX,
     DECLINED_ROWS_FIRST,
     DECLINED_ROWS_MAX,
     LOOK_ROWS_FIRST,
     LOOKS_MAX,
+    MANY_DECLINED_ROWS_MAX,
     MOVES,
     TAIL_ROWS_MAX,
     Counters,
+    DatedPlace,
     Entry,
     HistoryArchived,
     HistoryNotIndexed,
+    Subject,
+    TooManyRows,
 )
 
 _QUERIES: Final = sql.load("pyledger.ledger.statements")
@@ -128,9 +133,50 @@ class History:
         rows = await self._fetch("entries_scanned", tenant, account, from_ns, edge_ns, kinds, limit)
         return [_entry(row) for row in rows], edge_ns
 
+    async def of_many(self, tenant: int, accounts: list[str], until_ns: int) -> dict[str, Counters]:
+        """What each account held right before a moment. Raises `HistoryNotIndexed` or `HistoryArchived`."""
+        await self.check_kept(0, until_ns)
+        border_ns = min(until_ns, self._reads.indexed_ns)
+        if (await self._fetch("scan_oldest_first", border_ns, until_ns, TAIL_ROWS_MAX))[0]["more"]:
+            raise HistoryNotIndexed("too many rows before this moment are not indexed yet")
+        held = dict.fromkeys(accounts, Counters())
+        rows = await self._fetch("many_scanned", tenant, accounts, border_ns, until_ns)
+        found = {row["id"]: Counters.of(row["after"]) for row in rows}
+        held |= found
+        rest = [account for account in accounts if account not in found]
+        rows = await self._fetch("many_indexed", tenant, rest, 0, border_ns, MANY_DECLINED_ROWS_MAX) if rest else []
+        held |= {row["id"]: Counters.of(row["after"]) for row in rows if row["after"] is not None}
+        for row in rows:
+            if row["unsure"]:
+                held[row["id"]] = await self.before(tenant, row["id"], 0, border_ns)
+        return held
 
-def _entry(row: Any) -> Entry:
+    async def dated(
+        self, tenant: int, subject: Subject, place: DatedPlace, limit: int
+    ) -> tuple[dict[str, tuple[int, int]], list[Entry]]:
+        """The first entries by effective date from a place on, and what moved before its period, its end and itself.
+
+        Raises `TooManyRows`, `HistoryNotIndexed` or `HistoryArchived`."""
+        await self.check_kept(subject.created_ns, place.known_ns)
+        border_ns = min(place.known_ns, max(subject.created_ns, self._reads.indexed_ns))
+        if (await self._fetch("scan_oldest_first", border_ns, place.known_ns, TAIL_ROWS_MAX))[0]["more"]:
+            raise HistoryNotIndexed("too many rows are not indexed yet")
+        rows = await self._fetch(
+            "dated", tenant, subject.id, subject.created_ns, border_ns, place.known_ns, DATED_ROWS_MAX + 1,
+            place.from_ns, place.until_ns, place.moment_ns, place.recorded_ns, limit,
+        )  # fmt: skip
+        if rows[0]["looked"] > DATED_ROWS_MAX:
+            raise TooManyRows("the account has too many rows")
+        sums = {
+            name: (int(rows[0][f"debits_{name}"]), int(rows[0][f"credits_{name}"]))
+            for name in ("opening", "closing", "before")
+        }
+        return sums, [_entry(row, Counters()) for row in rows if row["recorded_ns"] is not None]
+
+
+def _entry(row: Any, after: Counters | None = None) -> Entry:
     return Entry(
         row["seq"], row["recorded_ns"], row["id"], row["kind"], row["is_debit"], int(row["amount"]), row["other"],
-        row["target"], row["code"], row["effective_ns"], row["reference"], row["metadata"], Counters.of(row["after"]),
+        row["target"], row["code"], row["effective_ns"], row["reference"], row["metadata"],
+        Counters.of(row["after"]) if after is None else after,
     )  # fmt: skip

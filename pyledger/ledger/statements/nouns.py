@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pyledger.ledger.nouns import LedgerError
+from pyledger.ledger.times import instant
 
 LOOK_ROWS_FIRST: Final = 8_192
 """Rows of the tail that the first look for an account's last row passes; each further look four times as many."""
@@ -23,6 +24,10 @@ DECLINED_ROWS_FIRST: Final = 4
 """Rows of each side of an account that the first look for its last accepted one passes, by the index."""
 DECLINED_ROWS_MAX: Final = 16_384
 """The same for later looks, each of which passes eight times as many: half a million declines in all."""
+MANY_DECLINED_ROWS_MAX: Final = 8
+"""The same where many accounts are asked about at once; of which that is not enough, each is asked for by itself."""
+DATED_ROWS_MAX: Final = 50_000
+"""Rows of each side of an account by effective date, all of which are looked at: some 0.3 s."""
 DOCUMENT_ROWS_MAX: Final = 10_000
 """Rows of a statement in one piece: some 2 MB of CSV, 200 printed pages."""
 MOVES: Final = (3, 5, 7)
@@ -41,6 +46,14 @@ class HistoryNotIndexed(LedgerError):
 
 class HistoryArchived(LedgerError):
     """Rows that it takes are not in the journal any more."""
+
+
+class TooManyRows(LedgerError):
+    """The account has more rows than a question by effective date looks at."""
+
+
+class LedgerTooLarge(LedgerError):
+    """The ledger has more accounts than one answer looks at."""
 
 
 class NotOpenedYet(LedgerError):
@@ -83,18 +96,19 @@ Digits = Annotated[str, Meta(pattern="^[0-9]{1,39}$", description="A whole numbe
 SignedDigits = Annotated[str, Meta(pattern="^-?[0-9]{1,40}$", description="A whole number of minor units.")]
 Moment = Annotated[str, Meta(description="RFC 3339 with nanoseconds.", extra_json_schema={"format": "date-time"})]
 Side = Literal["debit", "credit"]
+By = Literal["recorded", "effective"]
 
 
-class BalancesAt(Struct, frozen=True):
-    """The four counters, and what they mean seen from the account's own side, as everywhere."""
+class BalancesAt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The four counters, and what they mean seen from the account's own side. By effective date only what is posted."""
 
-    debits_pending: Digits
+    debits_pending: Digits | UnsetType = UNSET
     debits_posted: Digits
-    credits_pending: Digits
+    credits_pending: Digits | UnsetType = UNSET
     credits_posted: Digits
     posted: SignedDigits
-    pending: SignedDigits
-    available: SignedDigits
+    pending: SignedDigits | UnsetType = UNSET
+    available: SignedDigits | UnsetType = UNSET
 
 
 class Entry(NamedTuple):
@@ -128,6 +142,23 @@ class Period:
     from_ns: int | None = None
     until_ns: int | None = None
     holds: bool = False
+    by: By = "recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class DatedPlace:
+    """A period, up to where of the journal it is known, and the date and time of recording at which a page begins."""
+
+    from_ns: int
+    until_ns: int
+    known_ns: int
+    moment_ns: int
+    recorded_ns: int
+
+    def sealed(self) -> bytes:
+        """As a cursor has it."""
+        numbers = (self.from_ns, self.until_ns, self.known_ns, self.moment_ns, self.recorded_ns)
+        return b"".join(number.to_bytes(8) for number in numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +177,11 @@ class Subject:
     def id(self) -> str:
         """The account's."""
         return str(self.body["id"])
+
+    @property
+    def as_before(self) -> dict[str, Any]:
+        """What never changes of it. Whether it was closed takes more than the row that says its balances."""
+        return self.body | {"flags": [flag for flag in self.body["flags"] if flag != "closed"]}
 
     @property
     def is_debit_account(self) -> bool:
@@ -200,7 +236,8 @@ class StatementHead(Struct, frozen=True):
     reference: str | None
     since: Annotated[Moment, Meta(description="Its first moment.")]
     until: Annotated[Moment, Meta(description="The moment after its last one; at most right after the last commit.")]
-    seq: Annotated[int, Meta(description="The last batch with a row before `until`.")]
+    seq: Annotated[int, Meta(description="The last batch that is counted.")]
+    by: Annotated[By, Meta(description="Which of its times puts a row into a period.")]
     opening: BalancesAt
     closing: BalancesAt
     debits: Annotated[Digits, Meta(description="Debits posted in the whole period.")]
@@ -212,3 +249,30 @@ class Statement(StatementHead, frozen=True):
 
     data: list[StatementRow]
     next: str | None
+
+
+def question_of(account_id: str, asked: Period) -> str:
+    """What binds a cursor to a statement."""
+    return f"statement\0{account_id}\0{asked!r}"
+
+
+def head_of(
+    subject: Subject, from_ns: int, until_ns: int, opening: BalancesAt, closing: BalancesAt, seq: int
+) -> dict[str, Any]:
+    """The head of a statement but for what it goes by."""
+    return {
+        "account_id": subject.id,
+        "ledger": subject.body["ledger"],
+        "asset": subject.asset,
+        "exponent": subject.exponent,
+        "code": subject.body["code"],
+        "side": "debit" if subject.is_debit_account else "credit",
+        "reference": subject.body.get("reference"),
+        "since": instant(from_ns),
+        "until": instant(until_ns),
+        "seq": seq,
+        "opening": opening,
+        "closing": closing,
+        "debits": str(int(closing.debits_posted) - int(opening.debits_posted)),
+        "credits": str(int(closing.credits_posted) - int(opening.credits_posted)),
+    }

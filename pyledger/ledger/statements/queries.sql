@@ -86,3 +86,97 @@ SELECT EXISTS (
         WHERE shard = $1 AND first_ns >= greatest(gap_ns, $2) AND first_ns < least(gap_end_ns, $3)
     )
 )
+
+-- name: dated
+-- In the order of effective dates: at most $12 rows from the place ($10, $11) on and before $9, and what moved before $8,
+-- before $9 and before that place. All rows of the account from $4 on are looked at, by index before $5, of each side
+-- at most $7; and in the tail before $6. There is always a row.
+WITH debits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE debit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns LIMIT $7
+), credits AS MATERIALIZED (
+    SELECT * FROM pyledger.journal
+    WHERE credit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+    ORDER BY recorded_ns LIMIT $7
+), moves AS MATERIALIZED (
+    SELECT seq, recorded_ns, id::text, kind, debit_account = $3 AS is_debit, amount,
+        CASE WHEN debit_account = $3 THEN credit_account ELSE debit_account END::text AS other, target::text, code,
+        effective_ns, reference, metadata, coalesce(effective_ns, recorded_ns) AS moment_ns
+    FROM (
+        SELECT * FROM debits
+        UNION ALL
+        SELECT * FROM credits
+        UNION ALL
+        SELECT * FROM pyledger.journal
+        WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $5 AND recorded_ns < $6
+            AND (debit_account = $3 OR credit_account = $3)
+    ) AS found
+    WHERE status = 0 AND kind IN (3, 5, 7)
+)
+SELECT sums.*, j.*
+FROM (
+    SELECT greatest((SELECT count(*) FROM debits), (SELECT count(*) FROM credits)) AS looked,
+        coalesce(sum(amount) FILTER (WHERE is_debit AND moment_ns < $8), 0)::text AS debits_opening,
+        coalesce(sum(amount) FILTER (WHERE NOT is_debit AND moment_ns < $8), 0)::text AS credits_opening,
+        coalesce(sum(amount) FILTER (WHERE is_debit AND moment_ns < $9), 0)::text AS debits_closing,
+        coalesce(sum(amount) FILTER (WHERE NOT is_debit AND moment_ns < $9), 0)::text AS credits_closing,
+        coalesce(sum(amount) FILTER (WHERE is_debit AND (moment_ns, recorded_ns) < ($10, $11)), 0)::text
+            AS debits_before,
+        coalesce(sum(amount) FILTER (WHERE NOT is_debit AND (moment_ns, recorded_ns) < ($10, $11)), 0)::text
+            AS credits_before
+    FROM moves
+) AS sums
+LEFT JOIN LATERAL (
+    SELECT seq, recorded_ns, id, kind, is_debit, amount::text, other, target, code, effective_ns, reference, metadata,
+        moment_ns
+    FROM moves WHERE moment_ns < $9 AND (moment_ns, recorded_ns) >= ($10, $11)
+    ORDER BY moment_ns, recorded_ns LIMIT $12
+) AS j ON true
+ORDER BY j.moment_ns, j.recorded_ns
+
+-- name: many_indexed
+-- The last accepted row of each account before $5, of at most $6 rows of each side; without one, whether there may be
+-- one behind those.
+SELECT asked.id::text, last.after, last.after IS NULL AND greatest(debits.looked, credits.looked) >= $6 AS unsure
+FROM unnest($3::uuid[]) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS looked, max(recorded_ns) FILTER (WHERE status = 0) AS recorded_ns,
+        (array_agg(debit_after ORDER BY recorded_ns DESC) FILTER (WHERE status = 0))[1] AS after
+    FROM (
+        SELECT recorded_ns, status, debit_after FROM pyledger.journal
+        WHERE debit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+        ORDER BY recorded_ns DESC LIMIT $6
+    ) AS near
+) AS debits
+CROSS JOIN LATERAL (
+    SELECT count(*) AS looked, max(recorded_ns) FILTER (WHERE status = 0) AS recorded_ns,
+        (array_agg(credit_after ORDER BY recorded_ns DESC) FILTER (WHERE status = 0))[1] AS after
+    FROM (
+        SELECT recorded_ns, status, credit_after FROM pyledger.journal
+        WHERE credit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
+        ORDER BY recorded_ns DESC LIMIT $6
+    ) AS near
+) AS credits
+CROSS JOIN LATERAL (
+    SELECT CASE
+        WHEN debits.recorded_ns IS NULL AND debits.looked >= $6 OR credits.recorded_ns IS NULL AND credits.looked >= $6
+            THEN NULL
+        WHEN coalesce(debits.recorded_ns, 0) > coalesce(credits.recorded_ns, 0) THEN debits.after
+        ELSE credits.after
+    END AS after
+) AS last
+
+-- name: many_scanned
+-- The last accepted row of each account in the tail, of those that have one there.
+SELECT DISTINCT ON (account) account::text AS id, after
+FROM (
+    SELECT debit_account AS account, recorded_ns, debit_after AS after FROM pyledger.journal
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0 AND kind >= 3
+        AND debit_account = ANY ($3::uuid[])
+    UNION ALL
+    SELECT credit_account, recorded_ns, credit_after FROM pyledger.journal
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0 AND kind >= 3
+        AND credit_account = ANY ($3::uuid[])
+) AS both_sides
+ORDER BY account, recorded_ns DESC

@@ -17,15 +17,14 @@ from pyledger.ledger import cursors
 from pyledger.ledger.connections import Pool
 from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor
 from pyledger.ledger.reads import Reads
+from pyledger.ledger.statements.dated import ByDate
 from pyledger.ledger.statements.history import History
 from pyledger.ledger.statements.nouns import (
     DOCUMENT_ROWS_MAX,
-    KINDS,
-    MOVES,
     NS_MAX,
+    By,
     Counters,
     Disagrees,
-    Entry,
     HistoryNotIndexed,
     NotOpenedYet,
     Period,
@@ -33,8 +32,13 @@ from pyledger.ledger.statements.nouns import (
     StatementRow,
     StatementTooLong,
     Subject,
+    head_of,
+    question_of,
 )
-from pyledger.ledger.times import instant, nanoseconds
+from pyledger.ledger.statements.rows import follow, row_of
+from pyledger.ledger.statements.subjects import Subjects
+from pyledger.ledger.statements.trial import Trial
+from pyledger.ledger.times import instant
 from pyledger.ledger.writer import Writer
 
 _CURSOR_BYTES: Final = 24
@@ -46,14 +50,18 @@ class Statements:
     """The statements of one shard. All raise `Busy` or `Unavailable` like the writer's own reads."""
 
     def __init__(self, pool: Pool, reads: Reads, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
-        self._reads, self._writer = reads, writer
+        self._subjects = Subjects(reads, writer)
         self._history = History(pool, reads, shard, scan_rows_max=scan_rows_max)
+        self._by_date = ByDate(self._subjects, self._history)
+        self.trial = Trial(writer, self._history)
 
-    async def account(self, tenant: int, account_id: str, moment_ns: int) -> bytes | None:
+    async def account(self, tenant: int, account_id: str, moment_ns: int, by: By = "recorded") -> bytes | None:
         """An account with its balances as of a moment, as JSON; None if there is none.
 
-        Raises `NotOpenedYet`, `HistoryNotIndexed` or `HistoryArchived`."""
-        subject = await self._subject(tenant, account_id)
+        Raises `NotOpenedYet`, `HistoryNotIndexed`, `HistoryArchived` or, by effective date, `TooManyRows`."""
+        if by == "effective":
+            return await self._by_date.account(tenant, account_id, moment_ns)
+        subject = await self._subjects.find(tenant, account_id)
         if subject is None:
             return None
         if moment_ns < subject.created_ns:
@@ -61,17 +69,17 @@ class Statements:
         moment_ns = min(moment_ns, subject.head_ns)
         held = await self._held(tenant, subject, moment_ns + 1)
         seq = subject.head_seq if moment_ns == subject.head_ns else await self._history.batch_at(moment_ns)
-        body = subject.body | {"balances": subject.balances(held), "as_of": instant(moment_ns), "seq": seq}
-        # Whether it was closed then takes more than the row that says its balances.
-        body["flags"] = [flag for flag in subject.body["flags"] if flag != "closed"]
-        await self._writer.read(lambda _: None)
-        return msgspec.json.encode(body)
+        await self._subjects.confirm()
+        then = {"as_of": instant(moment_ns), "by": "recorded", "seq": seq}
+        return msgspec.json.encode(subject.as_before | {"balances": subject.balances(held)} | then)
 
     async def page(
         self, tenant: int, account_id: str, asked: Period, cursor: str | None, limit: int
     ) -> Statement | None:
         """A page of a statement; None if there is no such account. Raises `BadCursor`, and as `account` does."""
-        subject = await self._subject(tenant, account_id)
+        if asked.by == "effective":
+            return await self._by_date.page(tenant, account_id, asked, cursor, limit)
+        subject = await self._subjects.find(tenant, account_id)
         if subject is None:
             return None
         from_ns, until_ns, at_ns = self._place(tenant, subject, asked, cursor)
@@ -82,17 +90,17 @@ class Statements:
         rows: list[StatementRow] = []
         for at in range(0, len(entries), _BREATH_ROWS):
             for entry in entries[at : at + _BREATH_ROWS]:
-                running = _follow(running, entry, exact=asked.holds)
-                rows.append(_row(subject, entry))
+                running = follow(running, entry, exact=asked.holds)
+                rows.append(row_of(entry, subject.balances(entry.after)))
             await asyncio.sleep(0)
         following = None
         if edge_ns < until_ns:
             place = b"".join(number.to_bytes(8) for number in (from_ns, until_ns, edge_ns))
-            following = cursors.seal(tenant, _question(subject.id, asked), place)
+            following = cursors.seal(tenant, question_of(subject.id, asked), place)
         elif (running if asked.holds else running.posted) != (closing if asked.holds else closing.posted):
             raise Disagrees(f"account {subject.id}: its rows lead to {running}, and its closing balance is {closing}")
-        await self._writer.read(lambda _: None)
-        return Statement(**head, data=rows, next=following)
+        await self._subjects.confirm()
+        return Statement(**head, by="recorded", data=rows, next=following)
 
     async def whole(self, tenant: int, account_id: str, asked: Period) -> Statement | None:
         """A statement in one piece; None if there is no such account. Raises `StatementTooLong`, and as `page`."""
@@ -111,26 +119,6 @@ class Statements:
                 raise StatementTooLong(f"it has more than {DOCUMENT_ROWS_MAX} rows")
         return msgspec.structs.replace(first, data=rows, next=None)
 
-    async def _subject(self, tenant: int, account_id: str) -> Subject | None:
-        found = await self._reads.account(tenant, account_id)
-        if found is None:
-            return None
-        number = msgspec.json.decode(found)["ledger"]
-        now, ledger = await self._writer.read(
-            lambda engine: (
-                engine.account_json(tenant, account_id, None, None), engine.ledger_json(tenant, number, None)
-            )
-        )  # fmt: skip
-        # In the step that wakes us nothing was committed after what we were shown: a commit waits for PostgreSQL.
-        head_seq, head_ns = self._writer.stats.head_seq, self._writer.stats.head_ns
-        assert now is not None
-        assert ledger is not None
-        body, book = msgspec.json.decode(found), msgspec.json.decode(ledger)
-        held = msgspec.json.decode(now)["balances"]
-        counters = Counters(*(int(held[name]) for name in Counters._fields))
-        created_ns = nanoseconds(body["created_at"])
-        return Subject(body, created_ns, book["asset"], book["exponent"], counters, head_seq, head_ns)
-
     async def _held(self, tenant: int, subject: Subject, until_ns: int) -> Counters:
         """What it held right before a moment."""
         if until_ns > subject.head_ns:
@@ -144,7 +132,7 @@ class Statements:
         """From when until when, and where this page begins. The first page says until when, for all of them."""
         end_ns = subject.head_ns + 1
         if cursor is not None:
-            raw = cursors.unseal(tenant, _question(subject.id, asked), cursor, _CURSOR_BYTES)
+            raw = cursors.unseal(tenant, question_of(subject.id, asked), cursor, _CURSOR_BYTES)
             from_ns, until_ns, at_ns = (int.from_bytes(raw[at : at + 8]) for at in (0, 8, 16))
             if not subject.created_ns <= from_ns <= at_ns <= until_ns <= end_ns:
                 raise BadCursor("this is no place in this statement")
@@ -161,70 +149,6 @@ class Statements:
     ) -> tuple[dict[str, Any], Counters]:
         opening = await self._held(tenant, subject, from_ns)
         closing = await self._held(tenant, subject, until_ns)
-        head: dict[str, Any] = {
-            "account_id": subject.id,
-            "ledger": subject.body["ledger"],
-            "asset": subject.asset,
-            "exponent": subject.exponent,
-            "code": subject.body["code"],
-            "side": "debit" if subject.is_debit_account else "credit",
-            "reference": subject.body.get("reference"),
-            "since": instant(from_ns),
-            "until": instant(until_ns),
-            "seq": await self._history.batch_at(until_ns - 1),
-            "opening": subject.balances(opening),
-            "closing": subject.balances(closing),
-            "debits": str(closing.debits_posted - opening.debits_posted),
-            "credits": str(closing.credits_posted - opening.credits_posted),
-        }
+        seq = await self._history.batch_at(until_ns - 1)
+        head = head_of(subject, from_ns, until_ns, subject.balances(opening), subject.balances(closing), seq)
         return head, closing
-
-
-def _question(account_id: str, asked: Period) -> str:
-    return f"statement\0{account_id}\0{asked!r}"
-
-
-def _follow(running: Counters, entry: Entry, *, exact: bool) -> Counters:
-    """What an account holds after an entry. Raises `Disagrees` unless that is what the journal says.
-
-    Without the rows of holds, what is pending changes between entries, and only what is posted is followed."""
-    moved, after = entry.moved, entry.after
-    agrees = after.posted == (running.debits_posted + moved[0], running.credits_posted + moved[1])
-    if exact and agrees:
-        own, other = ("debits_pending", "credits_pending")[:: 1 if entry.is_debit else -1]
-        change = getattr(after, own) - getattr(running, own)
-        kind = KINDS[entry.kind]
-        agrees = getattr(after, other) == getattr(running, other) and (
-            change <= -entry.amount if kind == "post"
-            else change == {"pending": entry.amount, "void": -entry.amount, "expire": -entry.amount}.get(kind, 0)
-        )  # fmt: skip
-    if not agrees:
-        raise Disagrees(f"row {entry.id} leads from {running} to {after}")
-    return after
-
-
-def _row(subject: Subject, entry: Entry) -> StatementRow:
-    more: dict[str, Any] = {}
-    if entry.target is not None:
-        more["reverses" if KINDS[entry.kind] == "reverse" else "pending_id"] = entry.target
-    if entry.effective_ns is not None:
-        more["effective_at"] = instant(entry.effective_ns)
-    if entry.reference is not None:
-        more["reference"] = entry.reference
-    if entry.metadata is not None:
-        more["metadata"] = msgspec.Raw(entry.metadata.encode())
-    moves = entry.kind in MOVES
-    amount = str(entry.amount)
-    return StatementRow(
-        id=entry.id,
-        kind=KINDS[entry.kind],
-        recorded_at=instant(entry.recorded_ns),
-        side="debit" if entry.is_debit else "credit",
-        amount=amount,
-        debit=amount if moves and entry.is_debit else None,
-        credit=amount if moves and not entry.is_debit else None,
-        balances=subject.balances(entry.after),
-        other_account_id=entry.other,
-        code=entry.code,
-        **more,
-    )

@@ -1,0 +1,168 @@
+"""What statements do not answer: too much work, what is not there any more, and what does not add up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pyledger.ledger import BadCursor
+from pyledger.ledger.statements import NotOpenedYet, Period, history, statements, trial
+from pyledger.ledger.statements.nouns import (
+    Disagrees,
+    HistoryArchived,
+    HistoryNotIndexed,
+    LedgerTooLarge,
+    StatementTooLong,
+    TooManyRows,
+)
+from tests.ledger.replaying import Replay
+from tests.ledger.statement_checks import check_moment, check_statement, statement
+from tests.ledger.tools import (
+    TENANT,
+    fields,
+    let_pass,
+    make_accounts,
+    opened,
+    resolve,
+    run_as_admin,
+    transfer,
+    transfers,
+)
+from tests.support.clusters import Database
+
+
+async def test_a_quiet_account_behind_too_many_rows_is_a_clear_no(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "TAIL_ROWS_MAX", 2_000)
+    monkeypatch.setattr(history, "LOOK_ROWS_FIRST", 500)
+    async with opened(database, scan_rows_max=1_000) as ledger:
+        quiet, busy, other = await make_accounts(ledger, 3)
+        await ledger.writer.submit(transfer(quiet, busy, 7))
+        for _ in range(10):
+            await ledger.writer.submit(transfers([fields(busy, other) for _ in range(500)]))
+        moment_ns = ledger.stats.head_ns - 1
+        body = json.loads(await ledger.statements.account(TENANT, quiet, moment_ns + 1) or b"")
+        assert body["balances"]["posted"] == "-7", "as of now the writer knows"
+        with pytest.raises(HistoryNotIndexed):
+            await ledger.statements.account(TENANT, quiet, moment_ns)
+        assert await ledger.statements.account(TENANT, busy, moment_ns) is not None
+        page = await ledger.statements.page(TENANT, quiet, Period(), None, 10)
+        assert page is not None
+        assert [row.amount for row in page.data] == ["7"]
+
+
+async def test_by_date_too_many_rows_are_a_clear_no(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "DATED_ROWS_MAX", 3)
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(9)]))
+        assert await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective") is not None
+        monkeypatch.setattr(history, "TAIL_ROWS_MAX", 3)
+        await ledger.writer.submit(transfer(debit, credit))
+        with pytest.raises(HistoryNotIndexed):
+            await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
+        ledger.reads.indexed_ns = ledger.stats.head_ns + 1
+        with pytest.raises(TooManyRows):
+            await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
+
+
+async def test_hundreds_of_declines_in_a_row_are_passed(database: Database) -> None:
+    async with opened(database) as ledger:
+        poor, rich = await make_accounts(ledger, 2, flags=["debits_must_not_exceed_credits"], allowance="5")
+        await ledger.writer.submit(transfer(poor, rich, 5))
+        for _ in range(3):
+            await ledger.writer.submit(transfers([fields(poor, rich) for _ in range(300)]))
+        replay = await Replay.of(database, TENANT)
+        ledger.reads.indexed_ns = replay.moments[-1] - 10  # without the indexes it is slower, and says the same
+        await check_moment(ledger, replay, poor, replay.moments[-2])
+        check_statement(await statement(ledger, poor, Period(), 10), replay, poor, Period())
+
+
+async def test_a_statement_in_one_piece_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+
+    monkeypatch.setattr(statements, "DOCUMENT_ROWS_MAX", 4)
+    monkeypatch.setattr(statements, "PAGE_ROWS_MAX", 3)
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        hold = transfer(debit, credit, flags=["pending"])
+        await ledger.writer.submit(hold)
+        await ledger.writer.submit(resolve("void", hold.ids[0]))
+        for rows in range(1, 7):
+            await ledger.writer.submit(transfer(debit, credit))
+            if rows > 4:
+                with pytest.raises(StatementTooLong):
+                    await ledger.statements.whole(TENANT, debit, Period())
+            else:
+                found = await ledger.statements.whole(TENANT, debit, Period())
+                assert found is not None
+                assert len(found.data) == rows
+
+
+async def test_a_gap_in_the_journal_is_not_taken_for_nothing(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit))
+        let_pass(ledger, 60 * 86_400 * 10**9)
+        until_ns = ledger._clock()
+        await run_as_admin(database, "SELECT pyledger.make_partitions($1, 4)", until_ns)
+        await ledger.writer.submit(transfer(debit, credit))
+        replay = await Replay.of(database, TENANT)
+        await check_moment(ledger, replay, debit, until_ns)
+        await run_as_admin(
+            database, "DELETE FROM pyledger.partition WHERE start_ns <= $1 AND end_ns > $1", replay.moments[0]
+        )
+        with pytest.raises(HistoryArchived):
+            await ledger.statements.account(TENANT, debit, until_ns)
+
+
+async def test_a_row_that_was_changed_is_not_shown(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        moved = [transfer(debit, credit, 10) for _ in range(3)]
+        for each in moved:
+            await ledger.writer.submit(each)
+        assert await ledger.statements.page(TENANT, debit, Period(), None, 2) is not None
+        await run_as_admin(database, "UPDATE pyledger.journal SET amount = 11 WHERE id = $1", moved[1].ids[0])
+        with pytest.raises(Disagrees):
+            await ledger.statements.page(TENANT, debit, Period(), None, 2)
+        await run_as_admin(database, "DELETE FROM pyledger.journal WHERE id = $1", moved[1].ids[0])
+        for limit in (1, 2, 10):
+            with pytest.raises(Disagrees):
+                await statement(ledger, debit, Period(), limit)
+
+
+async def test_a_trial_balance_that_does_not_balance_is_not_shown(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "PAGE_ROWS_MAX", 2)
+    async with opened(database) as ledger:
+        debit, credit, *_ = await make_accounts(ledger, 5)
+        moved = transfer(debit, credit, 10)
+        await ledger.writer.submit(moved)
+        moment_ns = ledger.stats.head_ns
+        await ledger.writer.submit(transfer(debit, credit, 1))
+        whole = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+        assert whole is not None
+        assert (whole.totals.accounts, whole.totals.debits_posted) == (5, "10")
+        with pytest.raises(NotOpenedYet):
+            await ledger.statements.trial.whole(TENANT, 1, 0)
+        assert await ledger.statements.trial.whole(TENANT, 2, None) is None
+        page = await ledger.statements.trial.page(TENANT, 1, None, None, 2)
+        assert page is not None
+        assert page.next
+        for tenant, number, at_ns, cursor in ((TENANT, 1, 5, page.next), (TENANT, 1, None, "A" * 48)):
+            with pytest.raises(BadCursor):
+                await ledger.statements.trial.page(tenant, number, at_ns, cursor, 2)
+        monkeypatch.setattr(trial, "ACCOUNTS_MAX", 4)
+        with pytest.raises(LedgerTooLarge):
+            await ledger.statements.trial.whole(TENANT, 1, None)
+        monkeypatch.setattr(trial, "ACCOUNTS_MAX", 6)
+        await run_as_admin(
+            database,
+            "UPDATE pyledger.journal SET credit_after = debit_after WHERE id = $1",
+            moved.ids[0],
+        )
+        with pytest.raises(Disagrees):
+            await ledger.statements.trial.whole(TENANT, 1, moment_ns)

@@ -14,6 +14,7 @@ from pyledger._rust_feed import FeedPage, FeedQuestion, FeedRows, Sides
 from pyledger._rust_requests import (
     Commands,
     Malformed,
+    ReadLines,
     decode_account,
     decode_accounts,
     decode_ledger,
@@ -22,14 +23,14 @@ from pyledger._rust_requests import (
     decode_transfers,
     decode_transfers_binary,
     json_depth,
-    plain_rows,
-)  # fmt: skip
+    read_lines,
+)
 
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
-    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "Reply", "Sides", "decode_account", "decode_accounts",
-    "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers", "decode_transfers_binary",
-    "json_depth", "plain_rows", "prove_row", "tree_root",
+    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "ReadLines", "Reply", "Sides", "decode_account",
+    "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers",
+    "decode_transfers_binary", "json_depth", "prove_row", "read_lines", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]

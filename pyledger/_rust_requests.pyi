@@ -74,5 +74,44 @@ def decode_resolution(
 def json_depth(body: bytes) -> int:
     """Levels of objects and arrays within each other; of bytes that are not JSON some number."""
 
-def plain_rows(lines: bytes, columns: list[tuple[str, str]], what: str, rows_max: int) -> tuple[bytes, int, int] | None:
-    """Whole lines of CSV as a request: body, rows, bytes; None if one is not plain. See rust_ext/py/src/cells.rs."""
+@final
+class ReadLines:
+    """The rows of some lines of a file, as they are sent. Immutable."""
+
+    @property
+    def body(self) -> bytes:
+        """The body of a request of all rows."""
+    @property
+    def binary(self) -> bool:
+        """Whether that is records of 128 bytes; else, where a row has texts, it is JSON."""
+    @property
+    def rows(self) -> int:
+        """Rows in it. Lines of declined ones are left out."""
+    @property
+    def lines(self) -> int:
+        """Lines that were read."""
+    @property
+    def bytes(self) -> int:
+        """Their bytes."""
+    @property
+    def depends(self) -> bool:
+        """Whether a row acts on another one or is an imported event, so that none may overtake another."""
+    @property
+    def last_id(self) -> str | None:
+        """The id of the last row; None if there is no row."""
+
+def read_lines(
+    text: bytes,
+    start: int,
+    *,
+    columns: list[str] | None,
+    imported: bool,
+    ids_from: str,
+    number: int,
+    rows_max: int,
+) -> ReadLines | None:
+    """Read whole lines of transfers from the byte `start` on; None if one is out of the ordinary in any way.
+
+    Cells by their `columns`, or without those a JSON object each. `number` is that of the first line, for ids derived
+    from `ids_from`, which may be empty. Raises `ValueError` for a column that there is not.
+    """

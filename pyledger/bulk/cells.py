@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from pyledger.bulk.nouns import ACCOUNTS, COLUMNS, NUMBERS, OUTCOMES, SKIPPED, BulkError, Row
+from pyledger.bulk.nouns import COLUMNS, NUMBERS, OUTCOMES, SKIPPED, TOO_LONG, BulkError, Row
 from pyledger.client.nouns import rfc3339
 
 _DIGITS: Final = re.compile(r"-?[0-9]{1,20}")
@@ -49,9 +49,14 @@ def peek(text: bytes) -> Peek:
 
 
 def is_linked(row: Row) -> bool:
-    """Whether the next row is of the same chain."""
+    """Whether the next row is of the same chain. Of a row that is wrong nobody knows: if it has the word, it may be."""
+    raw = row.text or row.raw
+    if row.code == TOO_LONG or (b"linked" not in raw and b"\\u006" not in raw):
+        return False
+    if (row.code and row.code != SKIPPED) or raw.count(b"flags") > 1 or not row.text:
+        return True
     # The word may also stand in somebody's metadata.
-    return b'"linked"' in row.text and "linked" in (peek(row.text).flags or ())
+    return "linked" in (peek(row.text).flags or ())
 
 
 def derived_id(source: str, line: int) -> str:
@@ -61,21 +66,26 @@ def derived_id(source: str, line: int) -> str:
     return str(UUID(int=number | 8 << 76 | 2 << 62))
 
 
+def _skipped(number: int, *, linked: bool) -> Row:
+    """A row that is left out; whether it is of a chain counts for the others."""
+    return Row(number, b'{"flags":["linked"]}' if linked else b"", SKIPPED)
+
+
 def from_object(number: int, fields: dict[str, msgspec.Raw], reading: Reading) -> Row:
     """A row of fields that were read, without those that only say what became of it."""
     if bytes(fields.get("status", b"")) == b'"declined"':
-        return Row(number, b"", SKIPPED)
+        return _skipped(number, linked=b"linked" in bytes(fields.get("flags", b"")))
     kept: dict[str, Any] = {name: value for name, value in fields.items() if name not in OUTCOMES}
     if reading.ids_from:
         kept.setdefault("id", derived_id(reading.ids_from, number))
     if reading.imported:
         given = bytes(fields.get("recorded_ns", b"")).decode("ascii", "replace")
-        if "effective_at" not in kept and given.isdigit():
-            kept["effective_at"] = rfc3339(int(given))
+        if "effective_at" not in kept and _DIGITS.fullmatch(given):
+            kept["effective_at"] = _time(given)
         kept.pop("timeout_s", None)
         try:
             flags = msgspec.json.decode(kept.get("flags", b"[]"), type=list[str])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return Row(number, b"", "invalid_flags", "flags is not a list of names.")
         kept["flags"] = flags if "imported" in flags else [*flags, "imported"]
     return Row(number, msgspec.json.encode(kept))
@@ -85,7 +95,6 @@ class Cells:
     """Makes JSON objects of the cells of one table, whose first line was `header`."""
 
     def __init__(self, header: list[str], reading: Reading) -> None:
-        self.what = reading.what
         known = COLUMNS[reading.what]
         for name in header:
             if name not in known and name not in OUTCOMES:
@@ -94,19 +103,15 @@ class Cells:
                 raise BulkError(f"the column {name} stands twice in the first line")
         if "id" not in header and not reading.ids_from:
             raise BulkError("there is no column id; --ids-from NAME derives ids from a name and the line")
-        self._header, self._reading = header, reading
-        # Ids to derive and times to find take a closer look at each row.
-        plain = "id" in header and not reading.imported and not reading.ids_from and reading.what != ACCOUNTS
-        self.kinds = [(_kind(name), name) for name in header] if plain else []
-        """What plain lines have; empty if no line is plain."""
+        self.header, self._reading = header, reading
 
     def row(self, line: int, cells: list[str]) -> Row:
         """One line's object, or what is wrong with it. Every cell is encoded by itself."""
-        if len(cells) != len(self._header):
-            return Row(line, b"", "wrong_fields", f"The row has {len(cells)} fields instead of {len(self._header)}.")
-        given = dict(zip(self._header, cells, strict=True))
+        if len(cells) != len(self.header):
+            return Row(line, b"", "wrong_fields", f"The row has {len(cells)} fields instead of {len(self.header)}.")
+        given = dict(zip(self.header, cells, strict=True))
         if given.get("status") == "declined":
-            return Row(line, b"", SKIPPED)
+            return _skipped(line, linked="linked" in given.get("flags", ""))
         fields: dict[str, Any] = {}
         try:
             for name, value in given.items():
@@ -116,8 +121,8 @@ class Cells:
                 fields["id"] = derived_id(self._reading.ids_from, line)
             if self._reading.imported:
                 recorded = given.get("recorded_ns", "")
-                if "effective_at" not in fields and recorded.isdigit():
-                    fields["effective_at"] = rfc3339(int(recorded))
+                if "effective_at" not in fields and recorded:
+                    fields["effective_at"] = _time(recorded)
                 flags = fields.get("flags", [])
                 fields["flags"] = flags if "imported" in flags else [*flags, "imported"]
                 fields.pop("timeout_s", None)
@@ -128,12 +133,12 @@ class Cells:
             return Row(line, b"", "invalid_metadata", f"metadata is no JSON: {error}.")
 
 
-def _kind(name: str) -> str:
-    if name == "status":
-        return "accepted"
-    if name in OUTCOMES:
-        return "ignored"
-    return "number" if name in NUMBERS else {"flags": "flags", "metadata": "empty"}.get(name, "text")
+def _time(recorded_ns: str) -> str:
+    """When something was recorded; what is no such time the core refuses as it stands."""
+    try:
+        return rfc3339(int(recorded_ns)) if _DIGITS.fullmatch(recorded_ns) else recorded_ns
+    except (OverflowError, ValueError, OSError):
+        return recorded_ns
 
 
 def _number(value: str) -> int | str:

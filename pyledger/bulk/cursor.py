@@ -7,21 +7,26 @@ where the cursor saw it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from pyledger.bulk.nouns import BulkError
+from pyledger.bulk.cells import Reading
+from pyledger.bulk.nouns import LINE_BYTES_MAX, BulkError
 
 HEAD_BYTES: Final = 64 * 1024
 """Of the file, to know it again."""
-REPORT_COLUMNS: Final = ("line", "id", "status", "code", "detail")
+_HEADER: Final = b"line,id,status,code,detail\r\n"
+"""What a report begins with."""
 
 
 class Position(msgspec.Struct):
@@ -29,6 +34,7 @@ class Position(msgspec.Struct):
 
     file: str
     url: str
+    report: str
     rows: int = 0
     last_id: str = ""
     report_bytes: int = 0
@@ -41,11 +47,34 @@ class Position(msgspec.Struct):
     skipped: int = 0
 
 
-def identity(path: Path, what: str) -> str:
-    """What tells a file from another, or from itself with other contents."""
+def identity(path: Path, reading: Reading) -> str:
+    """What tells a file from another, from itself with other contents, and from itself read in another way."""
     with path.open("rb") as file:
         head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
-    return f"{what} {path.stat().st_size} {head}"
+        about = os.fstat(file.fileno())
+    how = f"{reading.what} imported={reading.imported} ids_from={reading.ids_from}"
+    return f"{how} {about.st_size} {about.st_mtime_ns} {head}"
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Nobody else imports this file meanwhile, on this machine. Raises `BulkError`."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BulkError(f"{path} is being imported already") from error
+        yield
+
+
+def _found(place: Path) -> Position | None:
+    """What is there. Nothing is as good as no file: after a loss of power there may be one without what was written."""
+    if not place.exists() or not (text := place.read_bytes()).strip(b"\0"):
+        return None
+    try:
+        return msgspec.json.decode(text, type=Position)
+    except msgspec.MsgspecError as error:
+        raise BulkError(f"{place} is not the progress of an import: {error}") from error
 
 
 @dataclass
@@ -61,32 +90,50 @@ class Cursor:
     @classmethod
     def open(cls, place: Path, report: Path, position: Position, *, keep: bool) -> Cursor:
         """Go on from the file, if it is of this import. Raises `BulkError`."""
-        if keep and place.exists():
-            try:
-                found = msgspec.json.decode(place.read_bytes(), type=Position)
-            except msgspec.MsgspecError as error:
-                raise BulkError(f"{place} is not the progress of an import: {error}") from error
-            if (found.file, found.url) != (position.file, position.url):
-                raise BulkError(f"{place} is of another file or server: remove it to begin anew, which does no harm")
+        if place.resolve() == report.resolve():
+            raise BulkError(f"{place} cannot be both the progress and the report")
+        found = _found(place)
+        if found is not None and keep:
+            if (found.file, found.url, found.report) != (position.file, position.url, position.report):
+                raise BulkError(
+                    f"{place} is of another file, report or server: remove it to begin anew, which does no harm"
+                )
             position = found
+        elif found is not None and found.report == position.report:
+            raise BulkError(f"{report} is of the import that {place} is of, and is not written over by a dry run")
         made = cls(place, report, position, keep)
         made._cut_back()
+        # Where nothing can be written, nothing is sent.
+        made.save()
         return made
 
     def _cut_back(self) -> None:
-        """The report as the cursor saw it; a row that was written after that is written again."""
-        if self.position.report_bytes == 0:
+        """The report as the cursor saw it; a row that was written after that is written again.
+
+        What is no report is left alone, for it may be somebody's only copy."""
+        wanted, found = self.position.report_bytes, 0
+        if self.report.exists():
+            if not self.report.is_file():
+                raise BulkError(f"{self.report} is no file that a report could be written to")
+            with self.report.open("rb") as file:
+                head = file.readline(LINE_BYTES_MAX)
+                found = os.fstat(file.fileno()).st_size
+            if not _HEADER.startswith(head):
+                raise BulkError(f"{self.report} is not a report of rejected rows, and is not written over")
+        if found < wanted:
+            line = f"{self.report} has lost what {self.place} says that it has"
+            raise BulkError(f"{line}: remove the latter to begin anew, which does no harm")
+        if wanted == 0:
             self.report.unlink(missing_ok=True)
-            return
-        with self.report.open("r+b") as file:
-            file.truncate(self.position.report_bytes)
+        elif found > wanted:
+            os.truncate(self.report, wanted)
 
     def reject(self, line: int, row_id: str, status: str, code: str, detail: str) -> None:
         """One row of the report."""
         if self._report is None:
             self._report = self.report.open("a", encoding="utf-8", errors="backslashreplace", newline="")
             if self._report.tell() == 0:
-                csv.writer(self._report).writerow(REPORT_COLUMNS)
+                self._report.write(_HEADER.decode())
         csv.writer(self._report).writerow((line, row_id, status, code, detail))
 
     def save(self) -> None:
@@ -102,4 +149,6 @@ class Cursor:
     def close(self) -> None:
         """No more rows."""
         if self._report is not None:
-            self._report.close()
+            # Whatever counts was saved before; an error then was told.
+            with contextlib.suppress(OSError):
+                self._report.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import io
 import os
 import sys
@@ -19,9 +20,10 @@ from typing import Any, BinaryIO, Final
 import asyncpg
 
 from pyledger import sql
-from pyledger.bulk.nouns import BATCHES_READ_MAX, SLICE_ROWS, BulkError
-from pyledger.bulk.reading import pyarrow
+from pyledger.bulk.nouns import BATCHES_READ_MAX, SLICE_ROWS, TRANSFERS, BulkError
+from pyledger.bulk.parquet import pyarrow
 from pyledger.bulk.showing import Bar
+from pyledger.client.nouns import rfc3339
 from pyledger.embedded import open_database
 from pyledger.ledger.connections import connect
 from pyledger.settings import Settings
@@ -86,12 +88,24 @@ def _output(to: Path | None) -> Any:
         sys.stdout.buffer.flush()
         return
     beside = to.with_name(to.name + ".partial")
-    try:
-        with beside.open("wb") as file:
+    with beside.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(beside.stat(), os.fstat(file.fileno()))
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
+        if not ours:
+            raise BulkError(f"{to} is being written already")
+        try:
+            # What one that was killed has left.
+            file.truncate(0)
             yield file
-        os.replace(beside, to)
-    finally:
-        beside.unlink(missing_ok=True)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(beside, to)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 class _Export:
@@ -111,15 +125,17 @@ class _Export:
             elif wish.form == "csv":
                 self._file.write(_HEADERS[wish.what].encode() + b"\n")
             writing: asyncio.Future[object] | None = None
-            async for looked_at, found, chunk in self._slices():
-                # While one slice is written the next one is read.
+            try:
+                async for looked_at, found, chunk in self._slices():
+                    # While one slice is written the next one is read.
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.ensure_future(asyncio.to_thread(write, chunk))
+                    rows += found
+                    bar.advance(looked_at)
+            finally:
                 if writing is not None:
                     await writing
-                writing = asyncio.ensure_future(asyncio.to_thread(write, chunk))
-                rows += found
-                bar.advance(looked_at)
-            if writing is not None:
-                await writing
         return rows
 
     async def _slices(self) -> AsyncIterator[tuple[int, int, bytes]]:
@@ -132,6 +148,8 @@ class _Export:
             options |= {"delimiter": "\x01", "quote": "\x02"}
         for shard in await self._connection.fetch(_QUERIES["shards"]):
             async for looked_at, first_ns, last_ns in self._extents(shard["shard"]):
+                if self._wish.what == TRANSFERS:
+                    await self._all_there(shard["shard"], first_ns, last_ns, looked_at)
                 sink = io.BytesIO()
 
                 async def take(part: bytes, sink: io.BytesIO = sink) -> None:
@@ -142,6 +160,13 @@ class _Export:
                     self._wish.declined, self._since_ns, self._until_ns, output=take, **options,
                 )  # fmt: skip
                 yield looked_at, int(said.split()[-1]), sink.getvalue()
+
+    async def _all_there(self, shard: int, first_ns: int, last_ns: int, rows: int) -> None:
+        """An export without rows that were archived would look like one of all rows. Raises `BulkError`."""
+        found = await self._connection.fetchval(_QUERIES["present"], shard, first_ns, last_ns)
+        if found != rows:
+            times = f"{rfc3339(first_ns)} to {rfc3339(last_ns)}"
+            raise BulkError(f"{rows - found} rows recorded from {times} are not in the database: were they archived?")
 
     async def _extents(self, shard: int) -> AsyncIterator[tuple[int, int, int]]:
         """Whole batches, as many as have `SLICE_ROWS` rows: how many, and from when to when."""

@@ -8,7 +8,6 @@ the report with its line and its reason, and nothing else is.
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,15 +18,16 @@ from typing import Final
 import msgspec
 
 from pyledger._rust import REFUSALS as TABLE
-from pyledger._rust import Engine
-from pyledger.bulk.batches import Prepared, requests
+from pyledger._rust import Commands, Engine, decode_accounts, decode_transfers, decode_transfers_binary
+from pyledger.bulk import parquet
+from pyledger.bulk.batches import ANY_TENANT, Prepared, requests
 from pyledger.bulk.cells import Reading, peek
-from pyledger.bulk.cursor import Cursor, Position, identity
-from pyledger.bulk.nouns import TRANSFERS, BulkError
-from pyledger.bulk.reading import blocks_of, form_of, parquet_rows
+from pyledger.bulk.cursor import Cursor, Position, alone, identity
+from pyledger.bulk.nouns import ACCOUNTS, TRANSFERS, BulkError, Interrupted
+from pyledger.bulk.reading import blocks_of, form_of
 from pyledger.bulk.showing import Bar
 from pyledger.client.binary import CONTENT_TYPE, RESULT, TRANSFER
-from pyledger.client.errors import AccessDenied, LedgerError, NotFound
+from pyledger.client.errors import AccessDenied, LedgerError, NotFound, Unavailable
 from pyledger.client.nouns import TransferFlags
 from pyledger.client.refusals import REFUSALS
 from pyledger.client.retry import Retry
@@ -77,36 +77,60 @@ class Order:
     report: Path | None
     show: bool
 
+    @property
+    def progress_file(self) -> Path:
+        """Where it is kept how far it is."""
+        return self.progress or self.file.with_name(self.file.name + ".progress")
+
+    @property
+    def report_file(self) -> Path:
+        """What was not taken; of a dry run what would not be, beside the one of an import that is to go on."""
+        ending = ".dry-run.csv" if self.dry_run else ".rejected.csv"
+        return self.report or self.file.with_name(self.file.name + ending)
+
 
 async def take(order: Order) -> Position:
     """Import, or look whether it could be. Raises `BulkError`, or what the client raises."""
+    with alone(order.file):
+        return await _take(order)
+
+
+async def _take(order: Order) -> Position:
     form = form_of(order.file, order.form)
-    position = Position(identity(order.file, order.reading.what), order.url)
-    cursor = Cursor.open(
-        order.progress or order.file.with_name(order.file.name + ".progress"),
-        order.report or order.file.with_name(order.file.name + ".rejected.csv"),
-        position,
-        keep=not order.dry_run,
-    )
-    total = parquet_rows(order.file) if form == "parquet" else order.file.stat().st_size
+    report = order.report_file
+    position = Position(identity(order.file, order.reading), order.url, str(report.resolve()))
+    cursor = Cursor.open(order.progress_file, report, position, keep=not order.dry_run)
+    total = parquet.rows_of(order.file) if form == "parquet" else order.file.stat().st_size
     with Bar(f"{order.file.name}", total, show=order.show) as bar:
         source = blocks_of(order.file, form, order.reading, bar.advance)
         coming = requests(order.reading.what, source, cursor.position.rows)
         try:
             if order.dry_run:
-                await asyncio.to_thread(_try, coming, cursor)
+                await asyncio.to_thread(_try, order.reading.what, coming, cursor)
             else:
-                transport = Transport(
-                    order.url, order.key, retry=Retry(), timeout_s=ANSWER_TIMEOUT_S, connections_max=order.in_flight,
-                    tls=None, plain_http_ok=False,
-                )  # fmt: skip
-                try:
-                    await _send(transport, order, coming, cursor)
-                finally:
-                    await transport.close()
+                await _connected(order, coming, cursor)
         finally:
             cursor.close()
     return cursor.position
+
+
+async def _connected(order: Order, coming: Iterator[Prepared], cursor: Cursor) -> None:
+    try:
+        transport = Transport(
+            order.url, order.key, retry=Retry(), timeout_s=ANSWER_TIMEOUT_S, connections_max=order.in_flight,
+            tls=None, plain_http_ok=False,
+        )  # fmt: skip
+    except ValueError as error:
+        raise BulkError(str(error)) from error
+    began = cursor.position.rows
+    try:
+        await _send(transport, order, coming, cursor)
+    except (BulkError, OSError) as error:
+        if cursor.position.rows == began and not isinstance(error, Interrupted):
+            raise
+        raise Interrupted(f"{error}; run it again to go on") from error
+    finally:
+        await transport.close()
 
 
 async def _send(transport: Transport, order: Order, source: Iterator[Prepared], cursor: Cursor) -> None:
@@ -154,31 +178,39 @@ async def _known(transport: Transport, what: str, cursor: Cursor) -> None:
     except NotFound as error:
         line = f"the ledger at {cursor.position.url} does not have what {cursor.place} says that it took"
         raise BulkError(f"{line}: remove it to begin anew") from error
+    except LedgerError as error:
+        raise BulkError(
+            f"the ledger does not say whether it has what was sent ({error.code}: {error.detail})"
+        ) from error
 
 
 async def _ask(transport: Transport, what: str, request: Prepared) -> Answered:
     """Send one request, if there is anything to send."""
-    if request.commands is None:
+    if not request.rows:
         return [], 0
     target = path(what, "batch")
     try:
-        if what == TRANSFERS and not request.commands.has_texts:
-            body = request.commands.records()
-            answer = await transport.send("POST", target, body, content_type=CONTENT_TYPE, accept=CONTENT_TYPE)
+        if request.binary:
+            answer = await transport.send("POST", target, request.body, content_type=CONTENT_TYPE, accept=CONTENT_TYPE)
             return _of_records(answer.body, request.rows)
         answer = await transport.send("POST", target, request.body, content_type=JSON)
     except AccessDenied as error:
         raise BulkError(f"the key may not do this: {error.detail}") from error
     except LedgerError as error:
-        lines = f"lines {request.block.rows[0].line} to {request.block.rows[-1].line}"
-        raise BulkError(
-            f"{lines} were not answered for ({error.code}: {error.detail}); run it again to go on"
-        ) from error
-    results = _read_results(answer.body).results
-    if len(results) != request.rows:
-        raise BulkError(f"the ledger answered for {len(results)} rows instead of {request.rows}")
-    wrong = [(place, each.status, each.refusal) for place, each in enumerate(results) if each.refusal]
-    return wrong, len(results) if answer.replayed else 0
+        rows = request.sent
+        lines = f"lines {rows[0].line} to {rows[-1].line}"
+        ended = Interrupted if isinstance(error, Unavailable) and error.outcome_unknown else BulkError
+        raise ended(f"{lines} were not answered for ({error.code}: {error.detail})") from error
+    wrong, _unknown = _of_json(answer.body, request.rows)
+    return wrong, request.rows if answer.replayed else 0
+
+
+def _of_json(body: bytes, rows: int) -> Answered:
+    """Whether all of them were decided before is said elsewhere."""
+    results = _read_results(body).results
+    if len(results) != rows:
+        raise BulkError(f"the ledger answered for {len(results)} rows instead of {rows}")
+    return [(place, each.status, each.refusal) for place, each in enumerate(results) if each.refusal], 0
 
 
 def _of_records(body: bytes, rows: int) -> Answered:
@@ -199,7 +231,7 @@ def _note(request: Prepared, verdicts: list[Verdict], replayed: int, cursor: Cur
     position = cursor.position
     report = [(row.line, row.text, "malformed", row.code, row.detail) for row in request.bad]
     for place, status, code in verdicts:
-        row = request.block.rows[place]
+        row = request.sent[place]
         report.append((row.line, row.text, status, code, _DETAILS.get(code, "")))
     for line, text, status, code, detail in sorted(report):
         cursor.reject(line, peek(text).id or "", status, code, detail)
@@ -216,29 +248,34 @@ def _note(request: Prepared, verdicts: list[Verdict], replayed: int, cursor: Cur
         position.last_id = request.last_id
 
 
-def _try(source: Iterator[Prepared], cursor: Cursor) -> None:
+def _try(what: str, source: Iterator[Prepared], cursor: Cursor) -> None:
     """A dry run: an engine without books says what it has against the rows themselves."""
     engine = Engine(0, ledgers_max=1, accounts_max=1, holds_max=1, window_ids=1, seed=1)
     latest: dict[int, int] = {}
     for request in source:
         verdicts: list[Verdict] = []
-        if request.commands is not None:
-            applied = engine.apply([request.commands], time.time_ns(), [])
-            results = _read_results(applied.replies[0].body).results
+        if request.rows:
+            commands = _decoded(what, request)
+            applied = engine.apply([commands], time.time_ns(), [])
+            answered, _replayed = (_of_records if request.binary else _of_json)(applied.replies[0].body, request.rows)
             engine.undo()
-            wrong = {place: each.refusal for place, each in enumerate(results) if each.refusal in _SHAPE}
-            wrong |= {place: _REGRESSED for place in _regressed(request, latest) if place not in wrong}
+            wrong = {place: code for place, _status, code in answered if code in _SHAPE}
+            if what == TRANSFERS:
+                wrong |= {place: _REGRESSED for place in _regressed(commands, latest) if place not in wrong}
             verdicts = [(place, "refused", code) for place, code in sorted(wrong.items())]
         _note(request, verdicts, 0, cursor)
     cursor.position.last_id, cursor.position.finished = "", True
     cursor.save()
 
 
-def _regressed(request: Prepared, latest: dict[int, int]) -> Iterator[int]:
+def _decoded(what: str, request: Prepared) -> Commands:
+    decode = decode_accounts if what == ACCOUNTS else decode_transfers_binary if request.binary else decode_transfers
+    return decode(request.body, ANY_TENANT)
+
+
+def _regressed(commands: Commands, latest: dict[int, int]) -> Iterator[int]:
     """Imported transfers that do not come after the ones before them in their ledger."""
-    if request.commands is None or b'"transfers"' not in request.body[:16]:
-        return
-    for place, fields in enumerate(struct.Struct(TRANSFER.format).iter_unpack(request.commands.records())):
+    for place, fields in enumerate(TRANSFER.iter_unpack(commands.records())):
         effective_ns, ledger, flags = fields[5], fields[7], fields[9]
         if not flags & TransferFlags.IMPORTED or not ledger:
             continue

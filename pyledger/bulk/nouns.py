@@ -13,8 +13,8 @@ RECORD_LINES_MAX: Final = 64
 """A row of CSV may go over lines, where a text has them; so many at most."""
 READ_BYTES: Final = 1024 * 1024
 """Of a file at once."""
-PLAIN_BYTES: Final = 2 * 1024 * 1024
-"""Lines of a request, as a rule; where they are longer it has fewer rows."""
+AHEAD_BYTES: Final = 4 * 1024 * 1024
+"""What the lines of a request have, as a rule; where they are longer it has fewer rows."""
 BATCH_ROWS_MAX: Final = 8_190
 """Commands of one request."""
 BATCH_BODY_BYTES_MAX: Final = 12 * 1024 * 1024
@@ -44,17 +44,26 @@ OUTCOMES: Final = frozenset({"kind", "status", "refusal", "detail", "recorded_ns
 
 
 class BulkError(Exception):
-    """It cannot be done at all, or not go on. `str()` is one clear line."""
+    """It cannot be done at all. `str()` is one clear line."""
+
+
+class Interrupted(BulkError):
+    """It cannot go on, and what was done stays done."""
 
 
 class Row(NamedTuple):
-    """One row of a file: where it stands, the JSON object that the API takes, and what is wrong with it if anything."""
+    """One row of a file: where it stands, the JSON object that the API takes, and what is wrong with it if anything.
+
+    `raw` is what stands there, where there is no such object."""
 
     line: int
     text: bytes
     code: str = ""
     detail: str = ""
+    raw: bytes = b""
 
 
+TOO_LONG: Final = "linked_chain_too_long"
+"""The code of each row of a chain that no request can hold."""
 SKIPPED: Final = "skipped"
 """The code of a row that an import leaves out on purpose."""

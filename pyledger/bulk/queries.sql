@@ -7,7 +7,9 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL enable_seqscan = off;
 SET LOCAL DateStyle = 'ISO';
 SET LOCAL max_parallel_workers_per_gather = 0;
-SET LOCAL TimeZone = 'UTC'
+SET LOCAL TimeZone = 'UTC';
+-- Before there is a snapshot: a partition that took another's place meanwhile would look empty to an older one.
+LOCK TABLE pyledger.journal IN ACCESS SHARE MODE
 
 -- name: tenants
 SELECT id, name FROM pyledger.tenant ORDER BY id
@@ -21,6 +23,9 @@ WHERE shard = $1 AND seq > $2 AND last_ns >= $3 AND first_ns < $4 ORDER BY seq L
 
 -- name: rows
 SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE last_ns >= $1 AND first_ns < $2
+
+-- name: present
+SELECT count(*) FROM pyledger.journal WHERE recorded_ns BETWEEN $2 AND $3 AND shard + 0 = $1
 
 -- name: transfers
 -- With + 0 nothing is found by the index of ids, which a planner without statistics would read from end to end.

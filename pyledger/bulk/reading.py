@@ -11,42 +11,46 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
-from uuid import UUID
+from typing import Final, Protocol
 
 import msgspec
 
-from pyledger._rust import plain_rows
+from pyledger._rust import ReadLines, read_lines
+from pyledger.bulk import parquet
 from pyledger.bulk.cells import Cells, Reading, from_object, is_linked
 from pyledger.bulk.nouns import (
+    AHEAD_BYTES,
     BATCH_ROWS_MAX,
     LINE_BYTES_MAX,
     OUTCOMES,
-    PLAIN_BYTES,
     READ_BYTES,
     RECORD_LINES_MAX,
+    SKIPPED,
+    TRANSFERS,
     BulkError,
     Row,
 )
 
+_BOM: Final = b"\xef\xbb\xbf"
+"""What some programs begin a file of UTF-8 with."""
 _read_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @dataclass(slots=True)
 class Block:
-    """Rows one after the other, never the beginning of a chain without its end.
+    """Rows one after the other, never the beginning of a chain without its end, if that fits a request at all.
 
-    Plain ones are a request's body already, and become rows only if somebody has to look at them."""
+    Those that the core has read are a request already, and become rows only if somebody has to look at them."""
 
     covers: int
-    body: bytes = b""
+    ready: ReadLines | None = None
     found: list[Row] = field(default_factory=list)
     again: Callable[[], list[Row]] = list
 
     @property
     def rows(self) -> list[Row]:
         """One by one."""
-        if self.body and not self.found:
+        if self.ready is not None and not self.found:
             self.found = self.again()
         return self.found
 
@@ -59,17 +63,42 @@ def blocks_of(path: Path, form: str, reading: Reading, advance: Callable[[int], 
         yield from _parquet_blocks(path, reading, advance)
         return
     with path.open("rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            file.seek(0)
         lines = _Lines(file, advance)
-        if form == "csv":
-            yield from _Table(lines, Cells(_header(lines), reading)).blocks()
+        source = _Table(lines, Cells(_header(lines), reading)) if form == "csv" else _Objects(lines, reading)
+        yield from _blocks(source, lines, reading)
+
+
+def _blocks(source: _Table | _Objects, lines: _Lines, reading: Reading) -> Iterator[Block]:
+    """Requests where the core can read the lines, and rows where it cannot read one of them."""
+    while True:
+        first = lines.number
+        ready = lines.ready(source.columns, reading) if reading.what == TRANSFERS else None
+        if ready is not None:
+            read, raw = ready
+
+            def again(raw: bytes = raw, first: int = first) -> list[Row]:
+                return source.of(_Lines(io.BytesIO(raw), _nobody, first)).rows()
+
+            yield Block(read.lines, read, again=again)
+        elif found := source.rows():
+            yield Block(len(found), found=found)
         else:
-            yield from _json_blocks(lines, reading)
+            return
+
+
+class _Readable(Protocol):
+    """What lines come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes; none at the end."""
 
 
 class _Lines:
     """A file's lines, by themselves or many at once."""
 
-    def __init__(self, file: BinaryIO, advance: Callable[[int], None], number: int = 0) -> None:
+    def __init__(self, file: _Readable, advance: Callable[[int], None], number: int = 0) -> None:
         self._file, self._advance = file, advance
         self._held, self._at, self._ended = b"", 0, False
         self.number = number
@@ -100,26 +129,32 @@ class _Lines:
 
     def give_back(self, lines: list[bytes]) -> None:
         """These, which were read last, have not been read."""
-        self._held, self._at = b"".join(lines) + self._held[self._at :], 0
+        given = b"".join(lines)
+        if self._held.startswith(given, max(self._at - len(given), 0)):
+            self._at -= len(given)
+        else:
+            self._held, self._at = given + self._held[self._at :], 0
         self.number -= len(lines)
 
-    def plain(self, columns: list[tuple[str, str]], what: str) -> tuple[bytes, int, bytes] | None:
-        """As many lines as a request takes, if nothing in them is out of the ordinary: its body, rows, the lines."""
-        self._fill(PLAIN_BYTES)
-        held = self._held[self._at : self._at + PLAIN_BYTES]
-        made = plain_rows(held, columns, what, BATCH_ROWS_MAX)
-        if made is None or made[1] == 0:
+    def ready(self, columns: list[str] | None, reading: Reading) -> tuple[ReadLines, bytes] | None:
+        """A request of the next lines, and these, if nothing in them is out of the ordinary."""
+        self._fill(AHEAD_BYTES)
+        read = read_lines(
+            self._held, self._at, columns=columns, imported=reading.imported, ids_from=reading.ids_from,
+            number=self.number + 1, rows_max=BATCH_ROWS_MAX,
+        )  # fmt: skip
+        if read is None or read.lines == 0:
             return None
-        body, rows, read = made
-        self._at += read
-        self.number += rows
-        return body, rows, held[:read]
+        raw = self._held[self._at : self._at + read.bytes]
+        self._at += read.bytes
+        self.number += read.lines
+        return read, raw
 
 
 def _header(lines: _Lines) -> list[str]:
     line = (lines.line() or b"").decode("utf-8", "replace")
     try:
-        return [name.strip() for name in next(csv.reader([line.removeprefix("\ufeff")], strict=True), [])]
+        return [name.strip() for name in next(csv.reader([line], strict=True), [])]
     except csv.Error as error:
         raise BulkError(f"the first line is no CSV: {error}") from error
 
@@ -127,28 +162,15 @@ def _header(lines: _Lines) -> list[str]:
 class _Table:
     """Lines with cells."""
 
-    def __init__(self, lines: _Lines, cells: Cells) -> None:
-        self._lines, self._cells = lines, cells
+    def __init__(self, lines: _Lines, cells: Cells, *, counted: bool = False) -> None:
+        # Counted is rows instead of lines: whoever made the lines has only rows.
+        self._lines, self._cells, self._counted = lines, cells, counted
+        self.columns: list[str] | None = cells.header
         csv.field_size_limit(LINE_BYTES_MAX)
 
-    def blocks(self) -> Iterator[Block]:
-        """Requests of plain lines where they are plain, and rows where one of them is not."""
-        cells = self._cells
-        while True:
-            first = self._lines.number
-            plain = self._lines.plain(cells.kinds, cells.what) if cells.kinds else None
-            if plain is not None:
-                body, rows, raw = plain
-
-                def again(raw: bytes = raw, first: int = first) -> list[Row]:
-                    lines = _Lines(io.BytesIO(raw), _nobody, first)
-                    return _Table(lines, cells).rows()
-
-                yield Block(rows, body, again=again)
-            elif found := self.rows():
-                yield Block(len(found), found=found)
-            else:
-                return
+    def of(self, lines: _Lines) -> _Table:
+        """The same of other lines."""
+        return _Table(lines, self._cells, counted=self._counted)
 
     def rows(self) -> list[Row]:
         """The next rows, as many as a request takes and the rest of the last one's chain."""
@@ -164,12 +186,15 @@ class _Table:
                 # A quote that is never closed takes other lines along: they are read by themselves.
                 self._lines.give_back(taken[1:])
                 table = csv.reader(self._feed(taken), strict=True)
-                found.append(Row(line, b"", "invalid_csv", f"The row is no CSV: {error}."))
+                found.append(Row(line, b"", "invalid_csv", f"The row is no CSV: {error}.", taken[0]))
                 continue
             if cells is None:
                 break
+            if self._counted:
+                self._lines.number = line
             if cells:
-                found.append(self._cells.row(line, cells))
+                row = self._cells.row(line, cells)
+                found.append(row if row.text or row.code == SKIPPED else row._replace(raw=b"".join(taken)))
         return found
 
     def _feed(self, taken: list[bytes]) -> Iterator[str]:
@@ -184,99 +209,45 @@ def _nobody(_amount: int) -> None:
     """Read once more; nobody counts that."""
 
 
-def _json_blocks(lines: _Lines, reading: Reading) -> Iterator[Block]:
-    while True:
+class _Objects:
+    """Lines that are JSON objects."""
+
+    columns: list[str] | None = None
+
+    def __init__(self, lines: _Lines, reading: Reading) -> None:
+        self._lines, self._reading = lines, reading
+
+    def of(self, lines: _Lines) -> _Objects:
+        """The same of other lines."""
+        return _Objects(lines, self._reading)
+
+    def rows(self) -> list[Row]:
+        """The next rows, as many as a request takes and the rest of the last one's chain."""
         found: list[Row] = []
         while len(found) < BATCH_ROWS_MAX or (is_linked(found[-1]) and len(found) < 2 * BATCH_ROWS_MAX):
-            line = lines.line()
+            line = self._lines.line()
             if line is None:
                 break
             if text := line.strip():
-                found.append(_json_row(lines.number, text, reading))
-        if not found:
-            return
-        yield Block(len(found), found=found)
+                found.append(_json_row(self._lines.number, text, self._reading))
+        return found
 
 
 def _json_row(number: int, text: bytes, reading: Reading) -> Row:
     try:
         fields = _read_object(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return Row(number, b"", "invalid_json", f"This line is no JSON object: {error}.")
+        return Row(number, b"", "invalid_json", f"This line is no JSON object: {error}.", text)
     if OUTCOMES.isdisjoint(fields) and not reading.imported and ("id" in fields or not reading.ids_from):
         return Row(number, text)
-    return from_object(number, fields, reading)
+    row = from_object(number, fields, reading)
+    return row if row.text or row.code == SKIPPED else row._replace(raw=text)
 
 
 def _parquet_blocks(path: Path, reading: Reading, advance: Callable[[int], None]) -> Iterator[Block]:
-    """The rows by way of CSV, which pyarrow writes by itself; lines are numbers of rows, from 1."""
-    pa = pyarrow()
-    try:
-        file = pa.parquet.ParquetFile(path, pre_buffer=False)
-        cells = Cells(file.schema_arrow.names, reading)
-        first = 0
-        for batch in file.iter_batches(batch_size=BATCH_ROWS_MAX):
-            table = pa.table([as_text(batch.column(name), name) for name in batch.schema.names], batch.schema.names)
-            lines = _Lines(io.BytesIO(as_csv(table)), _nobody, first)
-            yield from _Table(lines, cells).blocks()
-            first += batch.num_rows
-            advance(batch.num_rows)
-    except (pa.ArrowException, OSError) as error:
-        raise BulkError(f"this Parquet file cannot be read: {' '.join(str(error).split())[:200]}") from error
-
-
-def parquet_rows(path: Path) -> int:
-    """How many rows a Parquet file has."""
-    pa = pyarrow()
-    try:
-        return int(pa.parquet.read_metadata(path).num_rows)
-    except pa.ArrowException as error:
-        raise BulkError(f"this Parquet file cannot be read: {' '.join(str(error).split())[:200]}") from error
-
-
-def as_csv(table: Any) -> bytes:
-    """A table of texts; quoted only if something in it needs that, for quotes make every row slow."""
-    pa = pyarrow()
-    for style in ("none", "needed"):
-        sink = pa.BufferOutputStream()
-        try:
-            pa.csv.write_csv(table, sink, pa.csv.WriteOptions(include_header=False, quoting_style=style))
-        except pa.ArrowInvalid:
-            continue
-        return bytes(sink.getvalue())
-    raise BulkError("a column of this Parquet file cannot be read as text")
-
-
-def as_text(column: Any, name: str) -> Any:
-    """A column as the texts that a CSV file would have."""
-    pa = pyarrow()
-    kind = column.type
-    if pa.types.is_floating(kind):
-        raise BulkError(f"the column {name} has floats; amounts are whole numbers of minor units")
-    if pa.types.is_timestamp(kind):
-        utc = column.cast(pa.timestamp("ns", "UTC"))
-        return pa.compute.strftime(utc, format="%Y-%m-%dT%H:%M:%SZ")
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.compute.binary_join(column, " ")
-    if pa.types.is_fixed_size_binary(kind) or str(kind).startswith("extension<arrow.uuid>"):
-        return pa.array([None if value is None else _uuid_text(value) for value in column.to_pylist()], pa.string())
-    return column.cast(pa.string())
-
-
-def _uuid_text(value: Any) -> str:
-    return str(value if isinstance(value, UUID) else UUID(bytes=value) if len(value) == 16 else value)
-
-
-def pyarrow() -> Any:
-    """pyarrow, with the parts that are used. Raises `BulkError` where it is not installed."""
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.csv
-        import pyarrow.parquet
-    except ImportError as error:
-        raise BulkError("Parquet needs pyarrow: pip install 'pyledger[parquet]'") from error
-    return pyarrow
+    """The rows by way of CSV; lines are numbers of rows, from 1."""
+    cells, lines = Cells(parquet.names_of(path), reading), _Lines(parquet.Texts(path, advance), _nobody)
+    yield from _blocks(_Table(lines, cells, counted=True), lines, reading)
 
 
 def form_of(path: Path, asked: str | None) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyledger.cli.shared import EXIT_DONE, EXIT_FAILED, Options, print_json, run, settings_of
+from pyledger.cli.shared import EXIT_DONE, EXIT_FAILED, Failed, Options, print_json, run, settings_of
 from pyledger.settings import BadSetting
 
 
@@ -35,7 +35,12 @@ def add_commands(commands: Any, common: Options) -> None:
         help="requests at once, to 8: faster, where no row needs money that another one brings",
     )  # fmt: skip
     take.add_argument("--progress", type=Path, metavar="FILE", help="how far it is; FILE.progress if left out")
-    take.add_argument("--report", type=Path, metavar="FILE", help="what was not taken; FILE.rejected.csv if left out")
+    take.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="what was not taken; FILE.rejected.csv if left out, of a dry run FILE.dry-run.csv",
+    )
     take.set_defaults(run=lambda asked: _refusing(_import, asked))
 
     give = commands.add_parser(
@@ -53,6 +58,8 @@ def add_commands(commands: Any, common: Options) -> None:
 
 
 def _import(asked: Namespace) -> int:
+    import uvloop
+
     from pyledger.bulk.cells import Reading
     from pyledger.bulk.importing import Order, take
 
@@ -69,12 +76,12 @@ def _import(asked: Namespace) -> int:
         asked.report,
         not asked.json,
     )
-    done = run(take(order))
+    done = uvloop.run(take(order))
     wrong = done.declined + done.refused + done.malformed
     counts = {
         name: getattr(done, name) for name in ("accepted", "replayed", "declined", "refused", "malformed", "skipped")
     }
-    report = asked.report or asked.file.with_name(asked.file.name + ".rejected.csv")
+    report = order.report_file
     if asked.json:
         print_json({"rows": done.rows, **counts, "report": str(report) if wrong else None})
         return EXIT_FAILED if wrong else EXIT_DONE
@@ -102,12 +109,14 @@ def _export(asked: Namespace) -> int:
 
 def _refusing(verb: Callable[[Namespace], int], asked: Namespace) -> int:
     """Run it; what cannot be done, or not go on, is a refusal in one line."""
-    from pyledger.bulk.nouns import BulkError
+    from pyledger.bulk.nouns import BulkError, Interrupted
 
     try:
         return verb(asked)
     except BrokenPipeError:
         raise
+    except Interrupted as error:
+        raise Failed(str(error)) from error
     except (BulkError, OSError) as error:
         raise BadSetting(str(error)) from error
 

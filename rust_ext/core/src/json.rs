@@ -5,8 +5,11 @@
 //! flags that exclude each other) is left to the engine, so that both forms of a transfer get the same
 //! refusal. `null` is the same as leaving a field out.
 
+mod cells;
 pub mod depth;
+mod field;
 mod fields;
+pub mod lines;
 pub mod metadata;
 pub mod reader;
 pub mod write;

@@ -71,7 +71,7 @@ pub fn derived(parts: &[&[u8]]) -> u128 {
 }
 
 /// Ids that begin with ones are the ledger's own; one derived for a client never does.
-const fn of_client(id: u128) -> u128 {
+pub const fn of_client(id: u128) -> u128 {
     id & (u128::MAX >> 1)
 }
 

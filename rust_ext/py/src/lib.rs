@@ -3,13 +3,13 @@
 //! `pyledger/_rust.pyi` says what each name does; what stands here must match it.
 
 mod applied;
-mod cells;
 mod checkpoint;
 mod commands;
 mod engine;
 mod errors;
 mod feed;
 mod gil;
+mod lines;
 #[cfg(feature = "planted")]
 mod planted;
 mod proofs;
@@ -25,8 +25,6 @@ mod _rust {
     #[pymodule_export]
     use super::applied::{Applied, Reply};
     #[pymodule_export]
-    use super::cells::plain_rows;
-    #[pymodule_export]
     use super::checkpoint::Checkpoint;
     #[pymodule_export]
     use super::commands::{
@@ -39,6 +37,8 @@ mod _rust {
     use super::errors::{Corrupt, Malformed};
     #[pymodule_export]
     use super::feed::{FeedPage, FeedQuestion, FeedRows, Sides};
+    #[pymodule_export]
+    use super::lines::{ReadLines, read_lines};
     #[cfg(feature = "planted")]
     #[pymodule_export]
     use super::planted::plant;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::field::Field;
 use super::metadata::{self, WHOLE_MAX};
 use super::reader::{Kind, Reader};
 use crate::malformed::{Code, Malformed};
@@ -10,57 +11,6 @@ use crate::nouns::{
     account_flags, transfer_flags,
 };
 use crate::{time, uuid};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Field {
-    Id,
-    DebitAccount,
-    CreditAccount,
-    Amount,
-    Ledger,
-    Code,
-    Flags,
-    Timeout,
-    Pending,
-    Reverses,
-    Reference,
-    Metadata,
-    EffectiveAt,
-    Group,
-    Allowance,
-    Asset,
-    Exponent,
-}
-
-impl Field {
-    fn of(name: &str) -> Option<Field> {
-        Some(match name {
-            "id" => Field::Id,
-            "debit_account_id" => Field::DebitAccount,
-            "credit_account_id" => Field::CreditAccount,
-            "amount" => Field::Amount,
-            "ledger" => Field::Ledger,
-            "code" => Field::Code,
-            "flags" => Field::Flags,
-            "timeout_s" => Field::Timeout,
-            "pending_id" => Field::Pending,
-            "reverses" => Field::Reverses,
-            "reference" => Field::Reference,
-            "metadata" => Field::Metadata,
-            "effective_at" => Field::EffectiveAt,
-            "group" => Field::Group,
-            "allowance" => Field::Allowance,
-            "asset" => Field::Asset,
-            "exponent" => Field::Exponent,
-            _ => return None,
-        })
-    }
-
-    const fn bit(self) -> u32 {
-        1 << self as u8
-    }
-}
 
 /// Which fields an object has, and the flags that a client can name in it.
 pub struct Fields {
@@ -152,12 +102,12 @@ pub struct Given<'a> {
     pub group: bool,
     pub asset: Cow<'a, str>,
     pub reference: Cow<'a, str>,
-    debit: u128,
-    credit: u128,
-    ledger: u32,
-    code: u16,
-    timeout_s: u32,
-    effective_ns: u64,
+    pub debit: u128,
+    pub credit: u128,
+    pub ledger: u32,
+    pub code: u16,
+    pub timeout_s: u32,
+    pub effective_ns: u64,
 }
 
 impl Given<'_> {
@@ -212,7 +162,7 @@ impl Fields {
         let mut given = Given::default();
         let mut seen = 0;
         while let Some(name) = reader.key(seen == 0)? {
-            let field = Field::of(&name).filter(|field| self.known & field.bit() != 0);
+            let field = Field::of(&name).filter(|field| self.has(*field));
             let field = field.ok_or_else(|| unknown(&name))?;
             if seen & field.bit() != 0 {
                 return Err(twice(&name));
@@ -227,7 +177,8 @@ impl Fields {
         Ok(given)
     }
 
-    fn value<'a>(
+    /// Reads the value of one field.
+    pub fn value<'a>(
         &self,
         field: Field,
         name: &str,
@@ -260,6 +211,17 @@ impl Fields {
         Ok(())
     }
 
+    /// Whether objects of this kind have it.
+    pub const fn has(&self, field: Field) -> bool {
+        self.known & field.bit() != 0
+    }
+
+    /// The bit of a flag that a client can name.
+    pub fn flag(&self, name: &str) -> Option<u16> {
+        let allowed = |bit: u16| self.flags_allowed & bit != 0;
+        self.flags.iter().find(|(bit, known)| name == *known && allowed(*bit)).map(|(bit, _)| *bit)
+    }
+
     fn read_flags(&self, reader: &mut Reader<'_>, name: &str) -> Result<u16, Malformed> {
         if reader.kind()? != Kind::Array {
             return Err(wrong_type(name, "an array of names"));
@@ -270,9 +232,8 @@ impl Fields {
         while reader.element(first)? {
             first = false;
             let flag = string(reader, name)?;
-            let bit = self.flags.iter().find(|(bit, known)| flag == *known && self.flags_allowed & bit != 0);
-            match bit {
-                Some((bit, _)) if flags & bit == 0 => flags |= bit,
+            match self.flag(&flag) {
+                Some(bit) if flags & bit == 0 => flags |= bit,
                 Some(_) => {
                     return Err(Malformed::because(
                         Code::InvalidFlags,
@@ -316,15 +277,12 @@ fn whole(reader: &mut Reader<'_>, name: &str, min: u32, max: u32) -> Result<u32,
 
 /// An amount as a string of digits, or as a number that every JSON parser keeps exactly.
 fn amount(reader: &mut Reader<'_>, name: &str) -> Result<u128, Malformed> {
-    const DIGITS_MAX: usize = 39;
     let (text, max) = match reader.kind()? {
         Kind::String => (reader.string()?, AMOUNT_ALL - 1),
         Kind::Number => (Cow::Borrowed(reader.number()?), u128::from(WHOLE_MAX)),
         _ => return Err(wrong_type(name, "a string of digits or a whole number")),
     };
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    let number = if plain && text.len() <= DIGITS_MAX { parse_digits(&text) } else { None };
-    match number {
+    match digits(&text) {
         Some(number) if number <= max => Ok(number),
         Some(_) if max < AMOUNT_ALL - 1 => {
             Err(wrong(Code::InvalidAmount, name, "written as a string of digits when it is above 2^53 - 1"))
@@ -337,9 +295,22 @@ fn amount(reader: &mut Reader<'_>, name: &str) -> Result<u128, Malformed> {
     }
 }
 
-/// Most amounts fit 64 bits, which multiply much faster.
-fn parse_digits(text: &str) -> Option<u128> {
-    if text.len() < 20 { text.parse::<u64>().ok().map(u128::from) } else { text.parse().ok() }
+/// What an amount's text says, if it is one.
+pub fn amount_of(text: &str) -> Option<u128> {
+    digits(text).filter(|number| *number < AMOUNT_ALL)
+}
+
+/// Digits without a zero before them. Most amounts fit 64 bits, which multiply much faster.
+fn digits(text: &str) -> Option<u128> {
+    const DIGITS_MAX: usize = 39;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if !plain || text.len() > DIGITS_MAX {
+        None
+    } else if text.len() < 20 {
+        text.parse::<u64>().ok().map(u128::from)
+    } else {
+        text.parse().ok()
+    }
 }
 
 fn effective_at(reader: &mut Reader<'_>, name: &str) -> Result<u64, Malformed> {

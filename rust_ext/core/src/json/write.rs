@@ -1,5 +1,6 @@
-//! JSON out: the few shapes that replies and canonical metadata are made of, appended to a buffer.
+//! JSON out: the few shapes that replies, requests and canonical metadata are made of, appended to a buffer.
 
+use crate::nouns::{AMOUNT_ALL, Command, transfer_flags as flag};
 use crate::{time, uuid};
 
 /// A string in quotes, with the fewest escapes.
@@ -84,4 +85,59 @@ pub fn flags(flags: u16, names: &[(u16, &str)], out: &mut Vec<u8>) {
         string(name, out);
     }
     out.push(b']');
+}
+
+/// A transfer as the JSON that says the same. Zero is the same as leaving a field out.
+pub fn transfer(command: &Command, text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":");
+    id(command.id, out);
+    let target = if command.flags & flag::REVERSE == 0 { "pending_id" } else { "reverses" };
+    let ids = [
+        ("debit_account_id", command.debit),
+        ("credit_account_id", command.credit),
+        (target, command.target),
+    ];
+    for (name, value) in ids {
+        if value != 0 || name == "reverses" {
+            key(name, out);
+            id(value, out);
+        }
+    }
+    if command.amount != AMOUNT_ALL {
+        key("amount", out);
+        amount(command.amount, out);
+    }
+    for (name, value) in
+        [("ledger", command.ledger), ("code", command.code.into()), ("timeout_s", command.timeout_s)]
+    {
+        if value != 0 {
+            key(name, out);
+            number(value, out);
+        }
+    }
+    if command.flags & !flag::REVERSE != 0 {
+        key("flags", out);
+        flags(command.flags & !flag::REVERSE, flag::NAMES, out);
+    }
+    if command.effective_ns != 0 {
+        key("effective_at", out);
+        instant(command.effective_ns, out);
+    }
+    let texts = &text[command.text.start as usize..][..command.text.bytes()];
+    let (reference, metadata) = texts.split_at(command.text.reference_bytes.into());
+    if !reference.is_empty() {
+        key("reference", out);
+        string(std::str::from_utf8(reference).expect("it was read as text"), out);
+    }
+    if !metadata.is_empty() {
+        key("metadata", out);
+        out.extend_from_slice(metadata);
+    }
+    out.push(b'}');
+}
+
+fn key(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
 }

@@ -1,0 +1,138 @@
+"""Parquet files by way of CSV, which pyarrow reads and writes by itself.
+
+Guarded here: a column becomes the text that a CSV file would have, or it is refused; nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from pyledger.bulk.nouns import BATCH_ROWS_MAX, OUTCOMES, BulkError
+
+IGNORED: Final = OUTCOMES - {"status", "recorded_ns"}
+"""What an import does not look at."""
+TIME_S_MAX: Final = 9_214_646_400
+"""Where 2262 begins, s after 1970: the first time that the ledger does not take."""
+_PER_SECOND: Final = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[Any]:
+    """pyarrow; what it says against a file is a `BulkError`."""
+    pa = pyarrow()
+    try:
+        yield pa
+    except (pa.ArrowException, OSError) as error:
+        raise BulkError(f"this Parquet file cannot be read: {' '.join(str(error).split())[:200]}") from error
+
+
+def rows_of(path: Path) -> int:
+    """How many rows a file has. Raises `BulkError`."""
+    with _readable() as pa:
+        return int(pa.parquet.read_metadata(path).num_rows)
+
+
+def names_of(path: Path) -> list[str]:
+    """Its columns, if all that will be read of them is of a type that says exactly what it says. Raises `BulkError`."""
+    with _readable() as pa:
+        schema = pa.parquet.read_schema(path)
+    for column in schema:
+        if column.name not in IGNORED and (wrong := _wrong(column.type)):
+            raise BulkError(f"the column {column.name} is {wrong}")
+    return list(schema.names)
+
+
+class Texts:
+    """A file's rows as lines of CSV without a header, to be read like a file. `advance` hears how many rows."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
+        self._tables, self._advance = _tables_of(path), advance
+
+    def read(self, _size: int, /) -> bytes:
+        """Some more lines; none at the end. Raises `BulkError`."""
+        for rows, text in self._tables:
+            self._advance(rows)
+            if text:
+                return text
+        return b""
+
+
+def _tables_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    with _readable() as pa:
+        for batch in pa.parquet.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=BATCH_ROWS_MAX):
+            names = batch.schema.names
+            empty = pa.nulls(batch.num_rows, pa.string())
+            columns = [empty if name in IGNORED else as_text(batch.column(name)) for name in names]
+            yield batch.num_rows, as_csv(pa.table(columns, names))
+
+
+def _wrong(kind: Any) -> str:
+    """What is wrong with a type, if anything is."""
+    types = pyarrow().types
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_floating(kind):
+        return f"of floats ({kind}); amounts are whole numbers of minor units"
+    if types.is_list(kind) or types.is_large_list(kind):
+        kind = kind.value_type
+        known = types.is_string(kind) or types.is_large_string(kind)
+    else:
+        texts = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
+        exact = types.is_integer(kind) or types.is_decimal(kind) or types.is_timestamp(kind)
+        known = texts or exact or _is_id(kind)
+    return "" if known else f"of {kind}, which is neither text nor a number, a time or an id"
+
+
+def _is_id(kind: Any) -> bool:
+    return str(kind) in ("extension<arrow.uuid>", "fixed_size_binary[16]")
+
+
+def as_csv(table: Any) -> bytes:
+    """A table of texts; quoted only if something in it needs that, for quotes make every row slow."""
+    pa = pyarrow()
+    for style in ("none", "needed"):
+        sink = pa.BufferOutputStream()
+        try:
+            pa.csv.write_csv(table, sink, pa.csv.WriteOptions(include_header=False, quoting_style=style))
+        except pa.ArrowInvalid:
+            continue
+        return bytes(sink.getvalue())
+    raise BulkError("a column of this Parquet file cannot be read as text")
+
+
+def as_text(column: Any) -> Any:
+    """A column as the texts that a CSV file would have."""
+    pa = pyarrow()
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        # Far away years come back as near ones: those are shown as numbers, which no time is.
+        number, last = column.cast(pa.int64()), TIME_S_MAX * _PER_SECOND[kind.unit]
+        near = pa.compute.and_(pa.compute.greater_equal(number, 0), pa.compute.less_equal(number, last))
+        utc = column.cast(pa.timestamp(kind.unit, "UTC"))
+        text = pa.compute.strftime(utc, format="%Y-%m-%dT%H:%M:%SZ")
+        return pa.compute.if_else(near, text, number.cast(pa.string()))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.compute.binary_join(column, " ")
+    if _is_id(kind):
+        return pa.array([None if value is None else _uuid_text(value) for value in column.to_pylist()], pa.string())
+    return column.cast(pa.string())
+
+
+def _uuid_text(value: Any) -> str:
+    return str(value if isinstance(value, UUID) else UUID(bytes=value) if len(value) == 16 else value)
+
+
+def pyarrow() -> Any:
+    """pyarrow, with the parts that are used. Raises `BulkError` where it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.csv
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BulkError("Parquet needs pyarrow: pip install 'pyledger[parquet]'") from error
+    return pyarrow

@@ -30,7 +30,7 @@ __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
     "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "ReadLines", "Reply", "Sides", "decode_account",
     "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers",
-    "decode_transfers_binary", "json_depth", "prove_row", "read_lines", "tree_root",
+    "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "read_lines", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -61,6 +61,11 @@ def prove_row(copy: bytes, recorded_ns: int) -> tuple[int, bytes, tuple[int, byt
 
 def tree_root(leaves: bytes) -> bytes:
     """The root of RFC 6962 over leaves that are hashes already, 32 bytes each, one after the other."""
+
+def held_accounts(engine: Engine, tenant: int, ledger: int, after: str | None, limit: int) -> bytes:
+    """What at most `limit` accounts of a ledger hold, in the order of their opening, after `after`, or `ValueError` if
+    that is none: 90 bytes each, id (16), code (2), when it was opened (8), and its counters (16 each), most significant
+    byte first: debits pending, debits posted, credits pending, credits posted."""
 
 @final
 class Reply:

@@ -12,23 +12,25 @@ import hashlib
 import html
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Sequence
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import msgspec
 from msgspec import UNSET
 
+from pyledger.ledger.times import instant, nanoseconds
 from pyledger.server.replies import COMMON, CSV_TYPE, HTML_TYPE, Headers
 
 if TYPE_CHECKING:
     from pyledger.ledger.statements.nouns import BalancesAt, Statement, StatementRow
+    from pyledger.ledger.statements.pace import Pace
 
-_PAGE: Final = (resources.files(__package__) / "statement.html").read_text("utf-8")
-_STYLE: Final = "".join(re.findall(r"<style>(.*?)</style>", _PAGE, flags=re.DOTALL))
+_PAGE: Final = (resources.files(__package__) / "statement.html").read_text("utf-8").split("$rows")
+"""What is before its rows, and what is after them."""
+_STYLE: Final = "".join(re.findall(r"<style>(.*?)</style>", _PAGE[0], flags=re.DOTALL))
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-_TEMPLATE: Final = Template(_PAGE)
 _THIN_SPACE: Final = "\u202f"
 
 HTML: Final[Headers] = [
@@ -65,23 +67,60 @@ def major(minor: str, exponent: int) -> str:
     return sign + (f"{digits[:-exponent]}.{digits[-exponent:]}" if exponent else digits)
 
 
-def as_csv(statement: Statement) -> bytes:
+class Document(Protocol):
+    """A statement as a document, which grows page by page."""
+
+    headers: ClassVar[Headers]
+
+    def __init__(self, first: Statement) -> None: ...
+    def add(self, rows: Sequence[StatementRow]) -> None:
+        """The next rows."""
+
+    def done(self) -> bytes:
+        """All of it."""
+
+
+async def made(form: type[Document], pages: AsyncIterator[Statement], pace: Pace) -> bytes | None:
+    """A document of all pages; None if there is none."""
+    document: Document | None = None
+    async for page in pages:
+        document = document or form(page)
+        await pace.each(page.data, document.add)
+    return None if document is None else await pace.piece(document.done)
+
+
+class Csv:
     """A line of names, the opening balance, the rows, the closing balance."""
+
+    headers: ClassVar[Headers] = CSV
+
+    def __init__(self, first: Statement) -> None:
+        self._of, self._pieces = first, [_lines([COLUMNS, _edge(first, "opening", first.since, first.opening)])]
+
+    def add(self, rows: Sequence[StatementRow]) -> None:
+        """The next rows."""
+        self._pieces.append(_lines([_cells(self._of, row) for row in rows]))
+
+    def done(self) -> bytes:
+        """All of it."""
+        last = _lines([_edge(self._of, "closing", self._of.until, self._of.closing)])
+        return b"".join((*self._pieces, last))
+
+
+def _lines(lines: Iterable[Sequence[object]]) -> bytes:
     out = io.StringIO()
-    lines = csv.writer(out)
-    lines.writerow(COLUMNS)
-    first = {"kind": "opening", "recorded_at": statement.since}
-    last = {"kind": "closing", "recorded_at": statement.until}
-    lines.writerow(_cells(statement, first, statement.opening))
-    for row in statement.data:
-        lines.writerow(_cells(statement, _fields(statement, row), row.balances))
-    lines.writerow(_cells(statement, last, statement.closing))
+    csv.writer(out).writerows(lines)
     return out.getvalue().encode()
 
 
-def _fields(statement: Statement, row: StatementRow) -> dict[str, object]:
+def _edge(statement: Statement, kind: str, moment: str, held: BalancesAt) -> list[object]:
+    cells: dict[str, object] = {"kind": kind, "recorded_at": moment} | _balance(statement, held)
+    return [cells.get(column) for column in COLUMNS]
+
+
+def _cells(statement: Statement, row: StatementRow) -> list[object]:
     exponent = statement.exponent
-    return {
+    cells = {
         "kind": row.kind,
         "recorded_at": row.recorded_at,
         "effective_at": "" if row.effective_at is UNSET else row.effective_at,
@@ -95,18 +134,18 @@ def _fields(statement: Statement, row: StatementRow) -> dict[str, object]:
         "code": row.code,
         "reference": "" if row.reference is UNSET else as_text(row.reference),
         "metadata": "" if row.metadata is UNSET else msgspec.json.encode(row.metadata).decode(),
-    }
+    } | _balance(statement, row.balances)
+    return [cells.get(column) for column in COLUMNS]
 
 
-def _cells(statement: Statement, fields: Mapping[str, object], held: BalancesAt) -> list[object]:
-    whole = dict(fields) | {
+def _balance(statement: Statement, held: BalancesAt) -> dict[str, object]:
+    return {
         "balance": major(held.posted, statement.exponent),
         "balance_minor": held.posted,
         "pending_minor": None if held.pending is UNSET else held.pending,
         "asset": as_text(statement.asset),
         "exponent": statement.exponent,
     }
-    return [whole.get(column) for column in COLUMNS]
 
 
 def as_text(cell: str) -> str:
@@ -114,16 +153,42 @@ def as_text(cell: str) -> str:
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
-def as_html(statement: Statement) -> bytes:
+class Html:
     """A page with everything in it."""
-    given = {
+
+    headers: ClassVar[Headers] = HTML
+
+    def __init__(self, first: Statement) -> None:
+        self._of = first
+        given = _texts(first)
+        escaped = {name: html.escape(text) for name, text in given.items()}
+        self._pieces = [Template(_PAGE[0]).substitute(escaped).encode()]
+        self._end = Template(_PAGE[1]).substitute(escaped).encode()
+
+    def add(self, rows: Sequence[StatementRow]) -> None:
+        """The next rows."""
+        exponent, dated = self._of.exponent, self._of.by == "effective"
+        self._pieces.append("".join(_html_row(row, exponent, dated=dated) for row in rows).encode())
+
+    def done(self) -> bytes:
+        """All of it."""
+        return b"".join((*self._pieces, self._end))
+
+
+FORMS: Final[dict[str, type[Document]]] = {"csv": Csv, "html": Html}
+"""By what `format` says."""
+
+
+def _texts(statement: Statement) -> dict[str, str]:
+    last = instant(max(nanoseconds(statement.since), nanoseconds(statement.until) - 1))
+    return {
         "name": statement.reference or statement.account_id,
         "account": statement.account_id,
         "asset": statement.asset,
         "first": _clock(statement.since),
-        "last": _clock(statement.until),
+        "last": _clock(last),
         "first_day": statement.since[:10],
-        "last_day": statement.until[:10],
+        "last_day": last[:10],
         "seq": str(statement.seq),
         "held": _held(statement),
         "by": "date" if statement.by == "effective" else "recording",
@@ -137,9 +202,6 @@ def as_html(statement: Statement) -> bytes:
             )
         },
     }
-    rows = "".join(_html_row(row, statement.exponent, dated=statement.by == "effective") for row in statement.data)
-    escaped = {name: html.escape(text) for name, text in given.items()}
-    return _TEMPLATE.substitute(escaped, rows=rows).encode()
 
 
 def _held(statement: Statement) -> str:

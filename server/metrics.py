@@ -176,7 +176,8 @@ class Metrics(Collector):
         service = self._service
         if service is None:
             return
-        yield _gauge("pyledger_feed_readers", "Requests that follow the feed.", service.feed.readers)
+        yield _gauge("pyledger_feed_readers", "Requests that follow the feed.", service.feed.taken)
+        yield _gauge("pyledger_documents", "Statements as documents, made or sent.", service.documents.taken)
         yield _gauge("pyledger_body_bytes_held", "Bytes of batch bodies in memory.", service.bodies.bytes_held)
         state = GaugeMetricFamily("pyledger_state", "1 for what this server is doing.", labels=("state",))
         for name in STATES:

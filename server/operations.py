@@ -128,7 +128,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="getTrialBalance", path="/v1/ledgers/{id}/trial-balance", handler=statements.trial_balance, tag="Ledgers",
         summary="Get a trial balance, now or as of a moment", query=schemas.TrialQuery,
         gives={JSON_TYPE: schemas.TrialBalance},
-        problems=(*HISTORY, "id_invalid", "ledger_not_found", "ledger_too_large", "cursor_invalid"),
+        problems=(*HISTORY, "id_invalid", "ledger_not_found", "ledger_too_large", "too_many_rows", "cursor_invalid",
+            "too_many_at_once"),
         notes="By code of accounts, of ledgers with up to 10,000 accounts: not answered unless debits equal credits. "
         "With `accounts=true` in pages; add up their `codes`.",
     ),
@@ -157,8 +158,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "it, exact at that moment, for ever; by effective date as far as was recorded until batch `seq`, and then only "
         "what is posted. Whether it was closed then is not shown. 404 before it was opened.",
     ),
-    _read(
-        name="getStatement", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
+    Operation(
+        name="getStatement", method="GET", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
+        scope=Scope.READ,
         summary="Get a statement of an account", query=schemas.StatementQuery,
         gives={
             JSON_TYPE: schemas.Statement,
@@ -167,11 +169,13 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         },
         problems=(
             *HISTORY, "id_invalid", "account_not_found", "cursor_invalid", "statement_too_long", "too_many_rows",
+            "too_many_at_once",
         ),
         notes="Opening balance, rows, the balance after each, closing balance: what does not add up is not answered. "
         "`until` of one period is `since` of the next, and the closing balance of one the opening balance of the "
         "next. Rows are in the order of their recording, or of their effective dates, which what is recorded later may "
-        "still change: all pages say what was known at the first. A page may be short and still have a `next`.",
+        "still change: all pages say what was known at the first. A page may be short and still have a `next`. A "
+        "document comes in one piece, and ends its connection.",
     ),
     _write(
         name="createTransfer", path="/v1/transfers", decodes={JSON_TYPE: transfers.create}, tag="Transfers",

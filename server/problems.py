@@ -51,7 +51,7 @@ _HTTP: Final = (
     ("parameter_unknown", 400, "There is no such query parameter here."),
     ("cursor_invalid", 400, "The cursor was not handed out by this list with these filters."),
     ("json_too_deep", 400, "The body nests deeper than this server reads."),
-    ("too_many_rows", 400, "The account has more rows than a question by effective date looks at."),
+    ("too_many_rows", 400, "This takes more rows of the journal than one question looks at."),
     ("ledger_too_large", 400, "The ledger has more accounts than one answer looks at: ask for `accounts=true`."),
     ("statement_too_long", 400, "The statement has more rows than a document: ask for a shorter period, or for JSON."),
     ("key_missing", 401, "Send an API key: Authorization: Bearer pk_..."),
@@ -74,6 +74,8 @@ _HTTP: Final = (
      "send it again with the same id."),
     ("connections_full", 503, "More requests are being served at once than the limit allows."),
     ("feed_full", 503, "More readers follow the feed at once than the limit allows, in all or of one tenant."),
+    ("too_many_at_once", 503, "More documents are made and sent, or trial balances added up, at once than the limit "
+     "allows, in all or of one tenant."),
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("history_not_indexed", 503, "So many rows around this moment have no indexes yet that this would take too much "
      "work. They get them once their partition of the journal is over."),

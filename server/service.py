@@ -27,33 +27,46 @@ if TYPE_CHECKING:
 PAGE_ROWS_DEFAULT: Final = 100
 """Rows of a page when the client does not say."""
 
+DOCUMENTS_MAX: Final = 4
+"""Documents at once, until they were taken: each some 11 MB at most, and twice that as it is made."""
+TRIALS_MAX: Final = 4
+"""Whole trial balances that are added up at once: each some 10 MB of 10,000 accounts."""
+
 STARTING: Final = "starting"
 STOPPING: Final = "stopping"
 
 
-class FeedBounds:
-    """How many may follow the feed at once, and how long one request may wait."""
+class Places:
+    """How much of one kind may go on at once; beyond it there is a problem."""
 
-    def __init__(self, readers_max: int, wait_s: int) -> None:
-        self.readers_max, self.wait_s = readers_max, wait_s
-        self.readers = 0
+    def __init__(self, places_max: int, problem: str) -> None:
+        self.places_max, self._problem = places_max, problem
+        self.taken = 0
         self._of_tenant: dict[int, int] = {}
 
     @contextlib.contextmanager
-    def reader(self, tenant: int) -> Iterator[None]:
+    def place(self, tenant: int) -> Iterator[None]:
         """One more. A tenant leaves a quarter of the places to others. Raises `Refused`."""
         own = self._of_tenant.get(tenant, 0)
-        if self.readers >= self.readers_max or own >= max(1, self.readers_max * 3 // 4):
-            raise Refused("feed_full", headers=(RETRY_AFTER,))
-        self.readers += 1
+        if self.taken >= self.places_max or own >= max(1, self.places_max * 3 // 4):
+            raise Refused(self._problem, headers=(RETRY_AFTER,))
+        self.taken += 1
         self._of_tenant[tenant] = own + 1
         try:
             yield
         finally:
-            self.readers -= 1
+            self.taken -= 1
             self._of_tenant[tenant] -= 1
             if not self._of_tenant[tenant]:
                 del self._of_tenant[tenant]
+
+
+class FeedBounds(Places):
+    """How many may follow the feed at once, and how long one request may wait."""
+
+    def __init__(self, readers_max: int, wait_s: int) -> None:
+        super().__init__(readers_max, "feed_full")
+        self.wait_s = wait_s
 
 
 class Service:
@@ -75,6 +88,8 @@ class Service:
         self.metrics = metrics
         self.page_rows_max = page_rows_max
         self.feed = feed
+        self.documents = Places(DOCUMENTS_MAX, "too_many_at_once")
+        self.trials = Places(TRIALS_MAX, "too_many_at_once")
         self.openapi = b""
         self.shard = 0
         self.metrics_open_on_loopback = True

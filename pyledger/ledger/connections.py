@@ -92,8 +92,8 @@ class Pool:
 
     Here a timeout is safe: nothing that goes through it is ever acknowledged."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name = url, name
+    def __init__(self, url: str, name: str, connections_max: int = POOL_CONNECTIONS_MAX) -> None:
+        self._url, self._name, self._connections_max = url, name, connections_max
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool | None = None
 
@@ -103,7 +103,7 @@ class Pool:
                 self._pool = await asyncpg.create_pool(
                     self._url,
                     min_size=0,
-                    max_size=POOL_CONNECTIONS_MAX,
+                    max_size=self._connections_max,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=READ_TIMEOUT_S,
                     server_settings=_READING | {"application_name": self._name},

@@ -27,6 +27,7 @@ from pyledger.ledger.nouns import (
     CLOCK_LOOK_S,
     CLOCK_SKEW_MAX_NS,
     CONNECT_TIMEOUT_S,
+    HISTORY_CONNECTIONS_MAX,
     Database,
     Exit,
     Fenced,
@@ -60,6 +61,7 @@ class Ledger:
         self._settings, self._database, self._clock = settings, database, Clock(wall_ns)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
         self._pool = Pool(database.url, f"pyledger reads {settings.shard}")
+        self._history = Pool(database.url, f"pyledger history {settings.shard}", HISTORY_CONNECTIONS_MAX)
         self._committer: Committer | None = None
         self._checkpointer: Checkpointer | None = None
         self._keeping: list[asyncio.Task[None]] = []
@@ -76,7 +78,7 @@ class Ledger:
         )
         self.reads = Reads(self._pool, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max)
         self.statements = Statements(
-            self._pool, self.reads, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max
+            self._history, self.reads, self.writer, settings.shard, scan_rows_max=settings.scan_rows_max
         )
         self.proofs = Proofs(self._pool, self.writer, settings)
 
@@ -137,7 +139,7 @@ class Ledger:
             task.cancel()
         if self._committer is not None:
             await self._committer.close()
-        await self._pool.close()
+        await asyncio.gather(self._pool.close(), self._history.close())
         if self.stats.state not in (State.FENCED, State.HALTED):
             self.stats.state = State.STOPPED
 

@@ -36,7 +36,9 @@ AHEAD_IDLE_MS: Final = 60_000
 CONNECT_TIMEOUT_S: Final = 10.0
 """One attempt to connect. Never applied to anything that could have been committed."""
 POOL_CONNECTIONS_MAX: Final = 4
-"""Connections for history: it is bounded work each, and PostgreSQL shares the cores with the writer."""
+"""Connections for lists, the feed's past, proofs and upkeep: bounded work each, beside the writer on the same cores."""
+HISTORY_CONNECTIONS_MAX: Final = 3
+"""Connections for statements, whose work is more: nothing else waits for them."""
 READ_TIMEOUT_S: Final = 30.0
 """One read of history. Never applied to anything that could have been committed."""
 TCP_USER_TIMEOUT_MS: Final = 10_000

@@ -217,24 +217,33 @@ SELECT shard, seq, recorded_ns, id, tenant, kind, status, debit_account, credit_
 FROM pyledger.journal WHERE shard + 0 = $1 AND recorded_ns BETWEEN $2 AND $3 ORDER BY recorded_ns
 
 -- name: scan_newest_first
--- How far down a page may look: whole batches below $2, until they have $4 rows; nothing older than $3.
-WITH near AS (
+-- How far down a page may look: whole batches below $2, until they have $4 rows; nothing older than $3, and no look at
+-- what is.
+WITH low AS MATERIALIZED (
+    SELECT coalesce((
+        SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1
+    ), 0) AS low_ns
+), near AS (
     SELECT first_ns, rows FROM pyledger.batch
-    WHERE shard = $1 AND first_ns < $2 AND last_ns >= $3 ORDER BY first_ns DESC LIMIT $4
+    WHERE shard = $1 AND first_ns < $2 AND first_ns >= (SELECT low_ns FROM low) AND last_ns >= $3
+    ORDER BY first_ns DESC LIMIT $4
 ), counted AS (
     SELECT first_ns, sum(rows) OVER (ORDER BY first_ns DESC) - rows AS passed FROM near
 ), edge AS (
     SELECT min(first_ns) AS edge_ns FROM counted WHERE passed < $4
 )
 SELECT edge_ns, EXISTS (
-    SELECT FROM pyledger.batch WHERE shard = $1 AND first_ns < edge_ns AND last_ns >= $3
+    SELECT FROM pyledger.batch
+    WHERE shard = $1 AND first_ns < edge_ns AND first_ns >= (SELECT low_ns FROM low) AND last_ns >= $3
 ) AS more FROM edge
 
 -- name: scan_oldest_first
 -- How far up a page may look: whole batches from $2 on, until they have $4 rows; nothing from $3 on.
 WITH near AS (
     SELECT first_ns, last_ns, rows FROM pyledger.batch
-    WHERE shard = $1 AND last_ns >= $2 AND first_ns < $3 ORDER BY first_ns LIMIT $4
+    WHERE shard = $1 AND first_ns < $3 AND last_ns >= $2 AND first_ns >= coalesce((
+        SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $2 ORDER BY first_ns DESC LIMIT 1
+    ), 0) ORDER BY first_ns LIMIT $4
 ), counted AS (
     SELECT last_ns, sum(rows) OVER (ORDER BY first_ns) - rows AS passed FROM near
 ), edge AS (

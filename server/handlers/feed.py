@@ -52,7 +52,7 @@ async def follow(service: Service, request: Request) -> Answer:
     after = (request.headers.get("last-event-id") if events else None) or asked.after
     following = _Following(service, request, feed, reader, rows_max, events=events)
     place = feed.place(reader, after)
-    with service.feed.reader(request.tenant):
+    with service.feed.place(request.tenant):
         found = await following.page(place)
         wait_s = min(asked.wait_s or 0, service.feed.wait_s)
         if not events and (found.rows or not wait_s):

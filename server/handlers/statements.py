@@ -1,12 +1,19 @@
-"""Statements of an account, as JSON pages or as documents in one piece."""
+"""Statements of an account, as JSON pages or as documents in one piece.
+
+Guards: a document is whole and adds up before its first byte is sent. It keeps its place until its reader has taken it,
+for what is not taken stays in memory; whoever does not take a byte for long is cut off by the kernel, see host.py.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
 from pyledger.ledger.statements import (
     HistoryArchived,
@@ -17,14 +24,19 @@ from pyledger.ledger.statements import (
     StatementTooLong,
     TooManyRows,
 )
-from pyledger.server.documents import CSV, HTML, as_csv, as_html
+from pyledger.server.documents import FORMS, Document, made
 from pyledger.server.problems import Refused
 from pyledger.server.queries import instant_of, ledger_of, read_query, uuid_of
-from pyledger.server.replies import JSON, OK, RETRY_AFTER, Answer
+from pyledger.server.replies import CLOSE, JSON, OK, RETRY_AFTER, STREAMED, Answer
 from pyledger.server.schemas import StatementQuery, TrialQuery
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
+
+DOCUMENT_S_MAX: Final = 60.0
+"""A document that took so long is given up: eleven looks of half a second, and others' in between."""
+LOOK_AGAIN_S: Final = 0.5
+"""How often it is looked whether the server stops while a reader takes its document."""
 
 
 @contextlib.contextmanager
@@ -61,20 +73,36 @@ async def get(service: Service, request: Request) -> Answer:
         raise Refused("parameter_invalid", "A hold has no effective date.", parameter="holds")
     if asked.format != "json" and (asked.cursor is not None or asked.limit is not None):
         raise Refused("parameter_invalid", "Only JSON comes in pages.", parameter="format")
-    with answerable():
-        if asked.format == "json":
-            limit = service.page_limit(asked.limit)
+    if asked.format != "json":
+        return await _document(service, request, account, period, FORMS[asked.format])
+    limit = service.page_limit(asked.limit)
+    async with asyncio.timeout(service.answers.timeout_s), service.statements.pace.making:
+        with answerable():
             found = await service.statements.page(request.tenant, account, period, asked.cursor, limit)
-        else:
-            found = await service.statements.whole(request.tenant, account, period)
-    if found is None:
-        raise Refused("account_not_found")
-    match asked.format:
-        case "csv":
-            return OK, CSV, as_csv(found)
-        case "html":
-            return OK, HTML, as_html(found)
-    return OK, JSON, msgspec.json.encode(found)
+        if found is None:
+            raise Refused("account_not_found")
+        return OK, JSON, await service.statements.pace.piece(partial(msgspec.json.encode, found))
+
+
+async def _document(service: Service, request: Request, account: str, period: Period, form: type[Document]) -> Answer:
+    with service.documents.place(request.tenant):
+        async with asyncio.timeout(DOCUMENT_S_MAX):
+            with answerable():
+                pages = service.statements.pages(request.tenant, account, period)
+                body = await made(form, pages, service.statements.pace)
+        if body is None:
+            raise Refused("account_not_found")
+        gone = asyncio.ensure_future(request.proto.client_disconnect())
+        try:
+            with contextlib.suppress(RSGIProtocolClosed, RSGIProtocolError):
+                await request.proto.response_stream(OK, [*form.headers, CLOSE]).send_bytes(body)
+            del body
+            # Not in one piece, though it is: only at the end of a stream is it told when Granian closes the connection.
+            while not gone.done() and not service.stopping:
+                await asyncio.wait({gone}, timeout=LOOK_AGAIN_S)
+        finally:
+            gone.cancel()
+    return STREAMED
 
 
 async def trial_balance(service: Service, request: Request) -> Answer:
@@ -88,9 +116,11 @@ async def trial_balance(service: Service, request: Request) -> Answer:
     with answerable("ledger"):
         if asked.accounts == "true":
             limit = service.page_limit(asked.limit)
-            found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
+            async with service.statements.pace.making:
+                found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
         else:
-            found = await trial.whole(request.tenant, number, moment_ns)
+            with service.trials.place(request.tenant):
+                found = await trial.whole(request.tenant, number, moment_ns)
     if found is None:
         raise Refused("ledger_not_found")
     return OK, JSON, msgspec.json.encode(found)

@@ -6,18 +6,15 @@ import json
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from pyledger.ledger import Ledger
 from pyledger.ledger.statements import NotOpenedYet, Period
-from pyledger.ledger.statements.nouns import (
-    Statement,
-)
+from pyledger.ledger.statements.nouns import Statement
 from pyledger.ledger.times import instant, nanoseconds
 from tests.ledger.replaying import MOVES, Replay, Seen
-from tests.ledger.tools import (
-    TENANT,
-)
+from tests.ledger.tools import TENANT
 
 COUNTERS = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")
 HOLDS = (4, 6, 8)
@@ -42,9 +39,13 @@ async def statement(ledger: Ledger, account: str, asked: Period, limit: int) -> 
         cursor = page.next
     heads = {(page.opening, page.closing, page.since, page.until, page.debits, page.credits) for page in pages}
     assert len(heads) == 1, "each page has the same head"
-    return Statement(**{name: getattr(pages[0], name) for name in pages[0].__struct_fields__} | {
-        "data": [row for page in pages for row in page.data], "next": None,
-    })  # fmt: skip
+    return msgspec.structs.replace(pages[0], data=[row for page in pages for row in page.data], next=None)
+
+
+async def whole(ledger: Ledger, account: str, asked: Period) -> Statement:
+    """The pages of a document, as one."""
+    pages = [page async for page in ledger.statements.pages(TENANT, account, asked)]
+    return msgspec.structs.replace(pages[0], data=[row for page in pages for row in page.data], next=None)
 
 
 def check_statement(found: Statement, replay: Replay, account: str, asked: Period) -> None:
@@ -111,12 +112,12 @@ async def check_trial(ledger: Ledger, replay: Replay, moment_ns: int, codes: dic
     """A trial balance says what the replay does, in one answer and in pages."""
     there = [account for account in codes if replay.opened[account] <= moment_ns]
     held = {account: replay.at(account, moment_ns + 1) for account in there}
-    whole = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
-    assert whole is not None
-    assert whole.totals.debits_posted == whole.totals.credits_posted
-    assert whole.totals.debit_balance == whole.totals.credit_balance
-    for sums in (*whole.codes, whole.totals):
-        of_it = [held[account] for account in there if sums is whole.totals or codes[account] == sums.code]
+    sums_of_all = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+    assert sums_of_all is not None
+    assert sums_of_all.totals.debits_posted == sums_of_all.totals.credits_posted
+    assert sums_of_all.totals.debit_balance == sums_of_all.totals.credit_balance
+    for sums in (*sums_of_all.codes, sums_of_all.totals):
+        of_it = [held[account] for account in there if sums is sums_of_all.totals or codes[account] == sums.code]
         assert sums.accounts == len(of_it)
         for place, name in enumerate(COUNTERS):
             assert int(getattr(sums, name)) == sum(each[place] for each in of_it)
@@ -126,7 +127,7 @@ async def check_trial(ledger: Ledger, replay: Replay, moment_ns: int, codes: dic
         page = await ledger.statements.trial.page(TENANT, 1, moment_ns, cursor, 3)
         assert page is not None
         assert page.data
-        assert (page.as_of, page.seq) == (whole.as_of, whole.seq)
+        assert (page.as_of, page.seq) == (sums_of_all.as_of, sums_of_all.seq)
         found += [(row.id, counters(row)) for row in page.data]
         cursor = page.next
     assert found == list(held.items())

@@ -13,7 +13,15 @@ from pyledger.ledger import BadCursor, Ledger, partitions
 from pyledger.ledger.statements import NotOpenedYet, Period, history
 from pyledger.ledger.times import nanoseconds
 from tests.ledger.replaying import NOTHING, Life, Replay
-from tests.ledger.statement_checks import check_by_date, check_moment, check_statement, check_trial, counters, statement
+from tests.ledger.statement_checks import (
+    check_by_date,
+    check_moment,
+    check_statement,
+    check_trial,
+    counters,
+    statement,
+    whole,
+)
 from tests.ledger.test_partitions import leased, midweek, settled
 from tests.ledger.tools import (
     TENANT,
@@ -102,10 +110,9 @@ async def test_any_moment_and_any_period_say_what_a_replay_says(database: Databa
         await check_trial(ledger, replay, 2**63 - 1, codes)
         for account in accounts:
             asked = Period(holds=True)
-            whole = await ledger.statements.whole(TENANT, account, asked)
-            assert whole is not None
-            check_statement(whole, replay, account, asked)
-            assert counters(whole.opening) == NOTHING
+            document = await whole(ledger, account, asked)
+            check_statement(document, replay, account, asked)
+            assert counters(document.opening) == NOTHING
 
 
 async def test_what_was_answered_of_a_moment_stays_so_while_others_write(database: Database) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 
-from pyledger.ledger import BadCursor
+from pyledger.ledger import BadCursor, partitions
 from pyledger.ledger.statements import NotOpenedYet, Period, history, statements, trial
 from pyledger.ledger.statements.nouns import (
     Disagrees,
@@ -17,12 +18,14 @@ from pyledger.ledger.statements.nouns import (
     TooManyRows,
 )
 from tests.ledger.replaying import Replay
-from tests.ledger.statement_checks import check_moment, check_statement, statement
+from tests.ledger.statement_checks import check_moment, check_statement, check_trial, statement, whole
 from tests.ledger.tools import (
     TENANT,
     fields,
     let_pass,
     make_accounts,
+    new_id,
+    open_accounts,
     opened,
     resolve,
     run_as_admin,
@@ -30,6 +33,12 @@ from tests.ledger.tools import (
     transfers,
 )
 from tests.support.clusters import Database
+
+
+@pytest.fixture(autouse=True)
+def left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks which partitions have indexes: tests say so themselves."""
+    monkeypatch.setattr(partitions, "PARTITION_LOOK_S", 3_600.0)
 
 
 async def test_a_quiet_account_behind_too_many_rows_is_a_clear_no(
@@ -53,18 +62,48 @@ async def test_a_quiet_account_behind_too_many_rows_is_a_clear_no(
         assert [row.amount for row in page.data] == ["7"]
 
 
+async def test_who_asks_again_gets_further_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "TAIL_ROWS_MAX", 1_000)
+    monkeypatch.setattr(history, "LOOK_ROWS_FIRST", 250)
+    monkeypatch.setattr(history, "DECLINED_ROWS_MAX", 8)
+    monkeypatch.setattr(history, "LOOKS_MAX", 3)
+    async with opened(database, scan_rows_max=1_000) as ledger:
+        accounts = await make_accounts(ledger, 2, flags=["debits_must_not_exceed_credits"], allowance="7")
+        quiet, busy, other = *accounts, new_id()
+        await ledger.writer.submit(open_accounts([other]))
+        await ledger.writer.submit(transfer(quiet, other, 7))
+        for _ in range(10):
+            await ledger.writer.submit(transfers([fields(other, busy) for _ in range(500)]))
+        for _ in range(30):
+            await ledger.writer.submit(transfers([fields(quiet, other) for _ in range(5)]))  # all declined
+        replay = await Replay.of(database, TENANT)
+
+        async def asked(moment_ns: int) -> int:
+            for attempt in range(40):
+                with contextlib.suppress(HistoryNotIndexed):
+                    await check_moment(ledger, replay, quiet, moment_ns)
+                    return attempt
+            raise AssertionError("it never gets there")
+
+        assert await asked(replay.moments[-2]) > 2
+        ledger.reads.indexed_ns = ledger.stats.head_ns
+        assert await asked(replay.moments[-3]) > 2
+
+
 async def test_by_date_too_many_rows_are_a_clear_no(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "DATED_ROWS_MAX", 3)
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(9)]))
+        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(3)]))
         assert await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective") is not None
-        monkeypatch.setattr(history, "TAIL_ROWS_MAX", 3)
         await ledger.writer.submit(transfer(debit, credit))
+        for indexed_ns in (0, ledger.stats.head_ns + 1):
+            ledger.reads.indexed_ns = indexed_ns
+            with pytest.raises(TooManyRows):
+                await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
+        ledger.reads.indexed_ns = 0
+        monkeypatch.setattr(history, "TAIL_ROWS_MAX", 3)
         with pytest.raises(HistoryNotIndexed):
-            await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
-        ledger.reads.indexed_ns = ledger.stats.head_ns + 1
-        with pytest.raises(TooManyRows):
             await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
 
 
@@ -80,6 +119,23 @@ async def test_hundreds_of_declines_in_a_row_are_passed(database: Database) -> N
         check_statement(await statement(ledger, poor, Period(), 10), replay, poor, Period())
 
 
+async def test_declines_of_many_accounts_have_a_bound(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(database) as ledger:
+        poor = await make_accounts(ledger, 20, flags=["debits_must_not_exceed_credits"], allowance="5")
+        rich = new_id()
+        await ledger.writer.submit(open_accounts([rich]))
+        await ledger.writer.submit(transfers([fields(each, rich, 5) for each in poor[:10]]))
+        for _ in range(3):
+            await ledger.writer.submit(transfers([fields(each, rich) for each in poor for _ in range(30)]))
+        replay = await Replay.of(database, TENANT)
+        moment_ns = replay.moments[-2]
+        ledger.reads.indexed_ns = moment_ns
+        await check_trial(ledger, replay, moment_ns, dict.fromkeys([*poor, rich], 1))
+        monkeypatch.setattr(history, "MANY_DECLINED_ROWS_MAX", 1_000)
+        with pytest.raises(TooManyRows):
+            await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+
+
 async def test_a_statement_in_one_piece_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(statements, "DOCUMENT_ROWS_MAX", 4)
@@ -93,11 +149,9 @@ async def test_a_statement_in_one_piece_has_an_end(database: Database, monkeypat
             await ledger.writer.submit(transfer(debit, credit))
             if rows > 4:
                 with pytest.raises(StatementTooLong):
-                    await ledger.statements.whole(TENANT, debit, Period())
+                    await whole(ledger, debit, Period())
             else:
-                found = await ledger.statements.whole(TENANT, debit, Period())
-                assert found is not None
-                assert len(found.data) == rows
+                assert len((await whole(ledger, debit, Period())).data) == rows
 
 
 async def test_a_gap_in_the_journal_is_not_taken_for_nothing(database: Database) -> None:
@@ -115,6 +169,68 @@ async def test_a_gap_in_the_journal_is_not_taken_for_nothing(database: Database)
         )
         with pytest.raises(HistoryArchived):
             await ledger.statements.account(TENANT, debit, until_ns)
+
+
+async def gone_before(database: Database, gone_ns: int) -> None:
+    """As if what was recorded before a moment had been a partition, and that was archived."""
+    await run_as_admin(
+        database, "UPDATE pyledger.partition SET start_ns = $1 WHERE start_ns <= $1 AND end_ns > $1", gone_ns
+    )
+    await run_as_admin(database, "DELETE FROM pyledger.partition WHERE end_ns <= $1", gone_ns)
+    await run_as_admin(database, "DELETE FROM pyledger.journal WHERE recorded_ns < $1 AND kind >= 3", gone_ns)
+
+
+async def test_of_what_was_archived_nothing_is_needed_that_is_not_asked_for(database: Database) -> None:
+    async with opened(database) as ledger:
+        quiet, busy, other = await make_accounts(ledger, 3)
+        await ledger.writer.submit(transfer(quiet, other))
+        for _ in range(6):
+            await ledger.writer.submit(transfer(busy, other))
+        replay = await Replay.of(database, TENANT)
+        moments = replay.moments[-6:]
+        await gone_before(database, moments[2])
+        for account in (quiet, busy):
+            for asked in (Period(), Period(until_ns=moments[4]), Period(moments[1], moments[4])):
+                with pytest.raises(HistoryArchived):
+                    await statement(ledger, account, asked, 10)
+        # What the balance goes back to is there, or is not.
+        kept = Period(moments[3], moments[5])
+        check_statement(await statement(ledger, busy, kept, 1), replay, busy, kept)
+        await check_moment(ledger, replay, busy, moments[2])
+        for account, moment_ns in ((quiet, moments[4]), (busy, moments[2] - 1)):
+            with pytest.raises(HistoryArchived):
+                await ledger.statements.account(TENANT, account, moment_ns)
+        with pytest.raises(HistoryArchived):
+            await ledger.statements.trial.whole(TENANT, 1, moments[4])
+        with pytest.raises(HistoryArchived):
+            await ledger.statements.account(TENANT, busy, moments[4], "effective")
+
+
+async def test_a_batch_that_is_there_in_part_is_not_taken_for_all_of_it(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit))
+        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(10)]))
+        last_ns = ledger.stats.head_ns
+        await ledger.writer.submit(transfer(debit, credit))
+        replay = await Replay.of(database, TENANT)
+        border_ns = replay.moments[-6]
+        # A border goes through the batch, and the partition after it was archived.
+        await run_as_admin(
+            database, "UPDATE pyledger.partition SET end_ns = $1 WHERE start_ns <= $1 AND end_ns > $1", border_ns
+        )
+        await run_as_admin(
+            database,
+            "INSERT INTO pyledger.partition (name, start_ns, end_ns) SELECT 'later', $1, min(start_ns) "
+            "FROM pyledger.partition WHERE start_ns > $1",
+            last_ns + 1,
+        )
+        await run_as_admin(
+            database, "DELETE FROM pyledger.journal WHERE recorded_ns BETWEEN $1 AND $2", border_ns, last_ns
+        )
+        await check_moment(ledger, replay, credit, border_ns - 1)
+        with pytest.raises(HistoryArchived):
+            await ledger.statements.account(TENANT, credit, last_ns)
 
 
 async def test_a_row_that_was_changed_is_not_shown(database: Database) -> None:
@@ -143,9 +259,9 @@ async def test_a_trial_balance_that_does_not_balance_is_not_shown(
         await ledger.writer.submit(moved)
         moment_ns = ledger.stats.head_ns
         await ledger.writer.submit(transfer(debit, credit, 1))
-        whole = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
-        assert whole is not None
-        assert (whole.totals.accounts, whole.totals.debits_posted) == (5, "10")
+        found = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+        assert found is not None
+        assert (found.totals.accounts, found.totals.debits_posted) == (5, "10")
         with pytest.raises(NotOpenedYet):
             await ledger.statements.trial.whole(TENANT, 1, 0)
         assert await ledger.statements.trial.whole(TENANT, 2, None) is None

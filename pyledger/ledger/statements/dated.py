@@ -6,6 +6,7 @@ a balance then, for a hold has no such date. All rows of the account are looked 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +19,15 @@ from pyledger.ledger.statements.nouns import (
     BalancesAt,
     DatedPlace,
     Disagrees,
+    Entry,
     Period,
     Statement,
+    StatementRow,
     Subject,
     head_of,
     question_of,
 )
+from pyledger.ledger.statements.pace import Pace
 from pyledger.ledger.statements.rows import row_of
 from pyledger.ledger.statements.subjects import Subjects
 from pyledger.ledger.times import instant
@@ -34,8 +38,8 @@ _CURSOR_BYTES: Final = 40
 class ByDate:
     """Balances and statements by effective date."""
 
-    def __init__(self, subjects: Subjects, history: History) -> None:
-        self._subjects, self._history = subjects, history
+    def __init__(self, subjects: Subjects, history: History, pace: Pace) -> None:
+        self._subjects, self._history, self._pace = subjects, history, pace
 
     async def account(self, tenant: int, account_id: str, moment_ns: int) -> bytes | None:
         """An account with what was posted to it with a date up to a moment, as JSON; None if there is none."""
@@ -59,10 +63,16 @@ class ByDate:
         place = self._place(tenant, subject, asked, cursor)
         limit = max(1, min(limit, PAGE_ROWS_MAX))
         sums, entries = await self._history.dated(tenant, subject, place, limit + 1)
-        running, rows = sums["before"], []
-        for entry in entries[:limit]:
-            running = running[0] + entry.moved[0], running[1] + entry.moved[1]
-            rows.append(row_of(entry, _balances(subject, running)))
+        running = sums["before"]
+        rows: list[StatementRow] = []
+
+        def show(piece: Sequence[Entry]) -> None:
+            nonlocal running
+            for entry in piece:
+                running = running[0] + entry.moved[0], running[1] + entry.moved[1]
+                rows.append(row_of(entry, _balances(subject, running)))
+
+        await self._pace.each(entries[:limit], show)
         following = None
         if len(entries) > limit:
             effective_ns = entries[limit].effective_ns

@@ -7,7 +7,9 @@ The invariant: what is found is all that there is between two moments, or it say
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from pyledger import sql
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, Pool
@@ -20,8 +22,11 @@ from pyledger.ledger.statements.nouns import (
     DECLINED_ROWS_MAX,
     LOOK_ROWS_FIRST,
     LOOKS_MAX,
+    MANY_ACCOUNTS,
     MANY_DECLINED_ROWS_MAX,
+    MANY_ROWS_FIRST,
     MOVES,
+    RECENT_MAX,
     TAIL_ROWS_MAX,
     Counters,
     DatedPlace,
@@ -31,15 +36,64 @@ from pyledger.ledger.statements.nouns import (
     Subject,
     TooManyRows,
 )
+from pyledger.ledger.statements.pace import Pace
 
 _QUERIES: Final = sql.load("pyledger.ledger.statements")
+
+_MANY_PIECE_ROWS: Final = 250
+"""Balances that are read at once, see `Pace`."""
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """What was found out about moments of accounts that are over, so long as there is room."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, str, int], T] = {}
+
+    def get(self, moment: tuple[int, str, int]) -> T | None:
+        """What is known of an account of a tenant before a moment."""
+        return self._found.get(moment)
+
+    def keep(self, moment: tuple[int, str, int], what: T) -> None:
+        """Know it, and forget what was kept longest ago if that is too much."""
+        self._found.pop(moment, None)
+        self._found[moment] = what
+        if len(self._found) > RECENT_MAX:
+            del self._found[next(iter(self._found))]
+
+
+class Last(NamedTuple):
+    """An account's last accepted row before a moment, or its opening, and what it held after that."""
+
+    recorded_ns: int
+    held: Counters
+
+    @classmethod
+    def of(cls, row: Any) -> Last:
+        """As the queries have it."""
+        return cls(row["recorded_ns"], Counters.of(row["after"]))
+
+
+@dataclass(slots=True)
+class _Looking:
+    """Whose last row is looked for, and before when it must be, as far as is known."""
+
+    tenant: int
+    account: str
+    opened_ns: int
+    until_ns: int
 
 
 class History:
     """The rows of one shard's accounts. Callers ask for acknowledged moments only."""
 
-    def __init__(self, pool: Pool, reads: Reads, shard: int, *, scan_rows_max: int) -> None:
-        self._pool, self._reads, self._shard, self._scan_rows_max = pool, reads, shard, scan_rows_max
+    def __init__(self, pool: Pool, reads: Reads, shard: int, pace: Pace, *, scan_rows_max: int) -> None:
+        self._pool, self._reads, self._shard, self._pace = pool, reads, shard, pace
+        self._scan_rows_max = scan_rows_max
+        self._known: Recent[Last] = Recent()
+        self._passed: Recent[int] = Recent()
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         try:
@@ -57,38 +111,56 @@ class History:
         if (await self._fetch("archived", from_ns, until_ns))[0][0]:
             raise HistoryArchived("rows that this takes were archived")
 
+    def know(self, tenant: int, account: str, until_ns: int, held: Counters) -> None:
+        """What an account held right before a moment that is over: it stays so for ever."""
+        self._known.keep((tenant, account, until_ns), Last(until_ns, held))
+
     async def before(self, tenant: int, account: str, opened_ns: int, until_ns: int) -> Counters:
-        """What an account held right before a moment."""
-        border_ns = min(until_ns, max(opened_ns, self._reads.indexed_ns))
-        found = await self._last_of_tail(tenant, account, border_ns, until_ns)
+        """What an account held right before a moment.
+
+        Raises `HistoryArchived` or `HistoryNotIndexed`, and then looks further back the next time."""
+        moment = (tenant, account, until_ns)
+        last = self._known.get(moment)
+        if last is None:
+            passed_ns = self._passed.get(moment)
+            looking = _Looking(tenant, account, opened_ns, until_ns if passed_ns is None else passed_ns)
+            try:
+                found = await self._last_of_tail(looking) or await self._last_indexed(looking)
+            finally:
+                self._passed.keep(moment, looking.until_ns)
+            last = Last(opened_ns, Counters()) if found is None else Last.of(found)
+        await self.check_kept(last.recorded_ns, until_ns)
+        self._known.keep(moment, last)
+        return last.held
+
+    async def _last_indexed(self, looking: _Looking) -> Any | None:
         rows_max = DECLINED_ROWS_FIRST
         for _ in range(LOOKS_MAX):
-            if found is not None or border_ns <= opened_ns:
-                return Counters() if found is None else Counters.of(found)
-            row = (await self._fetch("last_indexed", tenant, account, opened_ns, border_ns, rows_max))[0]
+            if looking.until_ns <= looking.opened_ns:
+                return None
+            asked = (looking.tenant, looking.account, looking.opened_ns, looking.until_ns)
+            row = (await self._fetch("last_indexed", *asked, rows_max))[0]
             rows_max = min(8 * rows_max, DECLINED_ROWS_MAX)
             # What one side's first look did not reach may still be later than what the other side has.
             if row["recorded_ns"] is not None and (row["edge_ns"] is None or row["recorded_ns"] >= row["edge_ns"]):
-                found = row["after"]
-            else:
-                border_ns = opened_ns if row["edge_ns"] is None else row["edge_ns"]
+                return row
+            looking.until_ns = looking.opened_ns if row["edge_ns"] is None else row["edge_ns"]
         raise HistoryNotIndexed("too many commands of this account were declined before this moment")
 
-    async def _last_of_tail(self, tenant: int, account: str, from_ns: int, until_ns: int) -> bytes | None:
+    async def _last_of_tail(self, looking: _Looking) -> Any | None:
+        from_ns = max(looking.opened_ns, self._reads.indexed_ns)
         rows_max, looked = LOOK_ROWS_FIRST, 0
-        while from_ns < until_ns:
+        while from_ns < looking.until_ns:
             if looked >= TAIL_ROWS_MAX:
                 raise HistoryNotIndexed("too many rows before this moment are not indexed yet")
-            edge_ns, more = (await self._fetch("scan_newest_first", until_ns, from_ns, rows_max))[0]
-            if edge_ns is None:
-                return None
-            found = await self._fetch("last_scanned", tenant, account, max(from_ns, edge_ns), until_ns)
+            edge_ns, more = (await self._fetch("scan_newest_first", looking.until_ns, from_ns, rows_max))[0]
+            low_ns = from_ns if edge_ns is None else max(from_ns, edge_ns)
+            found = await self._fetch("last_scanned", looking.tenant, looking.account, low_ns, looking.until_ns)
             if found:
-                return bytes(found[0]["after"])
-            if not more:
-                return None
+                return found[0]
+            looking.until_ns = low_ns if more else from_ns
             looked += rows_max
-            until_ns, rows_max = edge_ns, min(4 * rows_max, self._scan_rows_max)
+            rows_max = min(4 * rows_max, self._scan_rows_max)
         return None
 
     async def entries(
@@ -119,7 +191,7 @@ class History:
         looked_max = 2 * limit + 1  # some rows are declined, or of holds
         rows = await self._fetch("entries_indexed", tenant, account, from_ns, until_ns, kinds, looked_max, limit)
         edge_ns = rows[0]["edge_ns"]
-        found = [_entry(row) for row in rows if row["recorded_ns"] is not None]
+        found = await self._entries([row for row in rows if row["recorded_ns"] is not None])
         return found, until_ns if edge_ns is None else edge_ns + 1
 
     async def _scanned(
@@ -131,25 +203,40 @@ class History:
             return [], until_ns
         edge_ns = min(edge_ns, until_ns)
         rows = await self._fetch("entries_scanned", tenant, account, from_ns, edge_ns, kinds, limit)
-        return [_entry(row) for row in rows], edge_ns
+        return await self._entries(rows), edge_ns
 
-    async def of_many(self, tenant: int, accounts: list[str], until_ns: int) -> dict[str, Counters]:
-        """What each account held right before a moment. Raises `HistoryNotIndexed` or `HistoryArchived`."""
-        await self.check_kept(0, until_ns)
+    async def of_many(self, tenant: int, opened: dict[str, int], until_ns: int) -> dict[str, Counters]:
+        """What each account held right before a moment, of accounts and when they were opened.
+
+        Raises `HistoryNotIndexed`, `HistoryArchived` or `TooManyRows`."""
         border_ns = min(until_ns, self._reads.indexed_ns)
-        if (await self._fetch("scan_oldest_first", border_ns, until_ns, TAIL_ROWS_MAX))[0]["more"]:
+        await self._check_tail(border_ns, until_ns)
+        found: dict[str, Last] = {}
+
+        def keep(rows: Sequence[Any]) -> None:
+            found.update({row["id"]: Last.of(row) for row in rows if row["after"] is not None})
+
+        rows = await self._fetch("many_scanned", tenant, list(opened), border_ns, until_ns)
+        await self._pace.each(rows, keep, _MANY_PIECE_ROWS)
+        rest = [account for account in opened if account not in found and opened[account] < border_ns]
+        rows_left = MANY_DECLINED_ROWS_MAX
+        for at in range(0, len(rest), MANY_ACCOUNTS):
+            asked, rows_max = rest[at : at + MANY_ACCOUNTS], MANY_ROWS_FIRST
+            while asked:
+                rows = await self._fetch("many_indexed", tenant, asked, border_ns, rows_max)
+                await self._pace.each(rows, keep, _MANY_PIECE_ROWS)
+                asked, rows_max = [row["id"] for row in rows if row["unsure"]], 8 * rows_max
+                rows_left -= len(asked) * rows_max
+                if rows_left < 0:
+                    raise TooManyRows("too many commands were declined before this moment")
+        last = {account: found.get(account) or Last(opened_ns, Counters()) for account, opened_ns in opened.items()}
+        await self.check_kept(min((each.recorded_ns for each in last.values()), default=until_ns), until_ns)
+        return {account: each.held for account, each in last.items()}
+
+    async def _check_tail(self, border_ns: int, until_ns: int) -> None:
+        """Raises `HistoryNotIndexed` if there are too many rows without indexes between two moments."""
+        if (await self._fetch("rows_between", border_ns, until_ns))[0][0] > TAIL_ROWS_MAX:
             raise HistoryNotIndexed("too many rows before this moment are not indexed yet")
-        held = dict.fromkeys(accounts, Counters())
-        rows = await self._fetch("many_scanned", tenant, accounts, border_ns, until_ns)
-        found = {row["id"]: Counters.of(row["after"]) for row in rows}
-        held |= found
-        rest = [account for account in accounts if account not in found]
-        rows = await self._fetch("many_indexed", tenant, rest, 0, border_ns, MANY_DECLINED_ROWS_MAX) if rest else []
-        held |= {row["id"]: Counters.of(row["after"]) for row in rows if row["after"] is not None}
-        for row in rows:
-            if row["unsure"]:
-                held[row["id"]] = await self.before(tenant, row["id"], 0, border_ns)
-        return held
 
     async def dated(
         self, tenant: int, subject: Subject, place: DatedPlace, limit: int
@@ -157,26 +244,29 @@ class History:
         """The first entries by effective date from a place on, and what moved before its period, its end and itself.
 
         Raises `TooManyRows`, `HistoryNotIndexed` or `HistoryArchived`."""
-        await self.check_kept(subject.created_ns, place.known_ns)
         border_ns = min(place.known_ns, max(subject.created_ns, self._reads.indexed_ns))
-        if (await self._fetch("scan_oldest_first", border_ns, place.known_ns, TAIL_ROWS_MAX))[0]["more"]:
-            raise HistoryNotIndexed("too many rows are not indexed yet")
+        await self._check_tail(border_ns, place.known_ns)
         rows = await self._fetch(
             "dated", tenant, subject.id, subject.created_ns, border_ns, place.known_ns, DATED_ROWS_MAX + 1,
             place.from_ns, place.until_ns, place.moment_ns, place.recorded_ns, limit,
         )  # fmt: skip
         if rows[0]["looked"] > DATED_ROWS_MAX:
             raise TooManyRows("the account has too many rows")
+        await self.check_kept(subject.created_ns, place.known_ns)
         sums = {
             name: (int(rows[0][f"debits_{name}"]), int(rows[0][f"credits_{name}"]))
             for name in ("opening", "closing", "before")
         }
-        return sums, [_entry(row, Counters()) for row in rows if row["recorded_ns"] is not None]
+        return sums, await self._entries([row for row in rows if row["recorded_ns"] is not None])
+
+    async def _entries(self, rows: Sequence[Any]) -> list[Entry]:
+        pieces = await self._pace.each(rows, lambda piece: [_entry(row) for row in piece])
+        return [entry for piece in pieces for entry in piece]
 
 
-def _entry(row: Any, after: Counters | None = None) -> Entry:
+def _entry(row: Any) -> Entry:
     return Entry(
         row["seq"], row["recorded_ns"], row["id"], row["kind"], row["is_debit"], int(row["amount"]), row["other"],
         row["target"], row["code"], row["effective_ns"], row["reference"], row["metadata"],
-        Counters.of(row["after"]) if after is None else after,
+        Counters.of(row["after"]) if "after" in row else Counters(),
     )  # fmt: skip

@@ -24,10 +24,17 @@ DECLINED_ROWS_FIRST: Final = 4
 """Rows of each side of an account that the first look for its last accepted one passes, by the index."""
 DECLINED_ROWS_MAX: Final = 16_384
 """The same for later looks, each of which passes eight times as many: half a million declines in all."""
-MANY_DECLINED_ROWS_MAX: Final = 8
-"""The same where many accounts are asked about at once; of which that is not enough, each is asked for by itself."""
+MANY_ACCOUNTS: Final = 1_000
+"""Accounts whose last rows are looked for at once, by the index."""
+MANY_ROWS_FIRST: Final = 8
+"""Rows of each side of each of them that the first look passes; further looks, for those without an accepted one among
+them, eight times as many."""
+MANY_DECLINED_ROWS_MAX: Final = 500_000
+"""Rows of each side that all further looks of one question pass, some 0.5 s."""
+RECENT_MAX: Final = 8_192
+"""Moments of accounts of which something is remembered, some 4 MiB."""
 DATED_ROWS_MAX: Final = 50_000
-"""Rows of each side of an account by effective date, all of which are looked at: some 0.3 s."""
+"""Rows by effective date that are looked at, of each side of an account and in the tail: some 0.3 s, 10 MB."""
 DOCUMENT_ROWS_MAX: Final = 10_000
 """Rows of a statement in one piece: some 2 MB of CSV, 200 printed pages."""
 MOVES: Final = (3, 5, 7)
@@ -49,7 +56,7 @@ class HistoryArchived(LedgerError):
 
 
 class TooManyRows(LedgerError):
-    """The account has more rows than a question by effective date looks at."""
+    """It takes more rows than one question looks at."""
 
 
 class LedgerTooLarge(LedgerError):

@@ -74,49 +74,55 @@ ORDER BY j.recorded_ns
 SELECT coalesce((SELECT seq FROM pyledger.batch WHERE shard = $1 AND first_ns <= $2 ORDER BY first_ns DESC LIMIT 1), 0)
 
 -- name: archived
--- Whether rows from $2 on and before $3 are not here any more: there are batches where there is no partition.
+-- Whether rows from $2 on and before $3 are not here any more: there is a batch, or a part of one, where there is no
+-- partition.
 SELECT EXISTS (
     SELECT FROM (
         SELECT end_ns AS gap_ns, lead(start_ns, 1, end_ns) OVER (ORDER BY start_ns) AS gap_end_ns FROM pyledger.partition
         UNION ALL
         SELECT 0, min(start_ns) FROM pyledger.partition
     ) AS gaps
-    WHERE gap_ns < gap_end_ns AND gap_ns < $3 AND gap_end_ns > $2 AND EXISTS (
-        SELECT FROM pyledger.batch
-        WHERE shard = $1 AND first_ns >= greatest(gap_ns, $2) AND first_ns < least(gap_end_ns, $3)
-    )
+    WHERE gap_ns < gap_end_ns AND gap_ns < $3 AND gap_end_ns > $2 AND (
+        SELECT last_ns FROM pyledger.batch
+        WHERE shard = $1 AND first_ns < least(gap_end_ns, $3) ORDER BY first_ns DESC LIMIT 1
+    ) >= greatest(gap_ns, $2)
 )
+
+-- name: rows_between
+-- Rows of the batches that begin between two moments.
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3
 
 -- name: dated
 -- In the order of effective dates: at most $12 rows from the place ($10, $11) on and before $9, and what moved before $8,
--- before $9 and before that place. All rows of the account from $4 on are looked at, by index before $5, of each side
--- at most $7; and in the tail before $6. There is always a row.
+-- before $9 and before that place. All rows of the account from $4 on are looked at, by index before $5, and in the tail
+-- before $6: at most $7 of each side, and of the tail. What is kept of each is narrow; the texts are only fetched for
+-- the rows that are shown. There is always a row.
 WITH debits AS MATERIALIZED (
-    SELECT * FROM pyledger.journal
+    SELECT recorded_ns, id, kind, status, true AS is_debit, amount, effective_ns FROM pyledger.journal
     WHERE debit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
     ORDER BY recorded_ns LIMIT $7
 ), credits AS MATERIALIZED (
-    SELECT * FROM pyledger.journal
+    SELECT recorded_ns, id, kind, status, false AS is_debit, amount, effective_ns FROM pyledger.journal
     WHERE credit_account = $3 AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
     ORDER BY recorded_ns LIMIT $7
+), tail AS MATERIALIZED (
+    SELECT recorded_ns, id, kind, status, debit_account = $3 AS is_debit, amount, effective_ns FROM pyledger.journal
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $5 AND recorded_ns < $6
+        AND (debit_account = $3 OR credit_account = $3)
+    LIMIT $7
 ), moves AS MATERIALIZED (
-    SELECT seq, recorded_ns, id::text, kind, debit_account = $3 AS is_debit, amount,
-        CASE WHEN debit_account = $3 THEN credit_account ELSE debit_account END::text AS other, target::text, code,
-        effective_ns, reference, metadata, coalesce(effective_ns, recorded_ns) AS moment_ns
-    FROM (
-        SELECT * FROM debits
-        UNION ALL
-        SELECT * FROM credits
-        UNION ALL
-        SELECT * FROM pyledger.journal
-        WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $5 AND recorded_ns < $6
-            AND (debit_account = $3 OR credit_account = $3)
-    ) AS found
+    SELECT recorded_ns, id, is_debit, amount, coalesce(effective_ns, recorded_ns) AS moment_ns
+    FROM (SELECT * FROM debits UNION ALL SELECT * FROM credits UNION ALL SELECT * FROM tail) AS found
     WHERE status = 0 AND kind IN (3, 5, 7)
+), shown AS MATERIALIZED (
+    SELECT recorded_ns, id, is_debit, moment_ns
+    FROM moves WHERE moment_ns < $9 AND (moment_ns, recorded_ns) >= ($10, $11)
+    ORDER BY moment_ns, recorded_ns LIMIT $12
 )
 SELECT sums.*, j.*
 FROM (
-    SELECT greatest((SELECT count(*) FROM debits), (SELECT count(*) FROM credits)) AS looked,
+    SELECT greatest((SELECT count(*) FROM debits), (SELECT count(*) FROM credits), (SELECT count(*) FROM tail))
+            AS looked,
         coalesce(sum(amount) FILTER (WHERE is_debit AND moment_ns < $8), 0)::text AS debits_opening,
         coalesce(sum(amount) FILTER (WHERE NOT is_debit AND moment_ns < $8), 0)::text AS credits_opening,
         coalesce(sum(amount) FILTER (WHERE is_debit AND moment_ns < $9), 0)::text AS debits_closing,
@@ -128,25 +134,29 @@ FROM (
     FROM moves
 ) AS sums
 LEFT JOIN LATERAL (
-    SELECT seq, recorded_ns, id, kind, is_debit, amount::text, other, target, code, effective_ns, reference, metadata,
-        moment_ns
-    FROM moves WHERE moment_ns < $9 AND (moment_ns, recorded_ns) >= ($10, $11)
-    ORDER BY moment_ns, recorded_ns LIMIT $12
+    SELECT row.seq, shown.recorded_ns, shown.id::text, row.kind, shown.is_debit, row.amount::text,
+        CASE WHEN shown.is_debit THEN row.credit_account ELSE row.debit_account END::text AS other, row.target::text,
+        row.code, row.effective_ns, row.reference, row.metadata, shown.moment_ns
+    FROM shown CROSS JOIN LATERAL (
+        SELECT * FROM pyledger.journal
+        WHERE id = shown.id AND tenant = $2 AND shard = $1 AND recorded_ns = shown.recorded_ns LIMIT 1
+    ) AS row
 ) AS j ON true
 ORDER BY j.moment_ns, j.recorded_ns
 
 -- name: many_indexed
--- The last accepted row of each account before $5, of at most $6 rows of each side; without one, whether there may be
+-- The last accepted row of each account before $4, of at most $5 rows of each side; without one, whether there may be
 -- one behind those.
-SELECT asked.id::text, last.after, last.after IS NULL AND greatest(debits.looked, credits.looked) >= $6 AS unsure
+SELECT asked.id::text, last.after, greatest(debits.recorded_ns, credits.recorded_ns) AS recorded_ns,
+    last.after IS NULL AND greatest(debits.looked, credits.looked) >= $5 AS unsure
 FROM unnest($3::uuid[]) AS asked (id)
 CROSS JOIN LATERAL (
     SELECT count(*) AS looked, max(recorded_ns) FILTER (WHERE status = 0) AS recorded_ns,
         (array_agg(debit_after ORDER BY recorded_ns DESC) FILTER (WHERE status = 0))[1] AS after
     FROM (
         SELECT recorded_ns, status, debit_after FROM pyledger.journal
-        WHERE debit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
-        ORDER BY recorded_ns DESC LIMIT $6
+        WHERE debit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns < $4
+        ORDER BY recorded_ns DESC LIMIT $5
     ) AS near
 ) AS debits
 CROSS JOIN LATERAL (
@@ -154,13 +164,13 @@ CROSS JOIN LATERAL (
         (array_agg(credit_after ORDER BY recorded_ns DESC) FILTER (WHERE status = 0))[1] AS after
     FROM (
         SELECT recorded_ns, status, credit_after FROM pyledger.journal
-        WHERE credit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns >= $4 AND recorded_ns < $5
-        ORDER BY recorded_ns DESC LIMIT $6
+        WHERE credit_account = asked.id AND tenant = $2 AND shard = $1 AND recorded_ns < $4
+        ORDER BY recorded_ns DESC LIMIT $5
     ) AS near
 ) AS credits
 CROSS JOIN LATERAL (
     SELECT CASE
-        WHEN debits.recorded_ns IS NULL AND debits.looked >= $6 OR credits.recorded_ns IS NULL AND credits.looked >= $6
+        WHEN debits.recorded_ns IS NULL AND debits.looked >= $5 OR credits.recorded_ns IS NULL AND credits.looked >= $5
             THEN NULL
         WHEN coalesce(debits.recorded_ns, 0) > coalesce(credits.recorded_ns, 0) THEN debits.after
         ELSE credits.after
@@ -168,15 +178,17 @@ CROSS JOIN LATERAL (
 ) AS last
 
 -- name: many_scanned
--- The last accepted row of each account in the tail, of those that have one there.
-SELECT DISTINCT ON (account) account::text AS id, after
+-- The last accepted row of each account in the tail, of those that have one there. In hex a time is in the order of
+-- times: no more is kept than a row of each account.
+SELECT account::text AS id, ('x' || left(max(last), 16))::bit(64)::bigint AS recorded_ns,
+    decode(substr(max(last), 17), 'hex') AS after
 FROM (
-    SELECT debit_account AS account, recorded_ns, debit_after AS after FROM pyledger.journal
+    SELECT side.account, encode(int8send(recorded_ns) || side.after, 'hex') COLLATE "C" AS last
+    FROM pyledger.journal
+    CROSS JOIN LATERAL (
+        VALUES (debit_account, debit_after), (credit_account, credit_after)
+    ) AS side (account, after)
     WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0 AND kind >= 3
-        AND debit_account = ANY ($3::uuid[])
-    UNION ALL
-    SELECT credit_account, recorded_ns, credit_after FROM pyledger.journal
-    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0 AND kind >= 3
-        AND credit_account = ANY ($3::uuid[])
-) AS both_sides
-ORDER BY account, recorded_ns DESC
+        AND side.account = ANY ($3::uuid[])
+) AS found
+GROUP BY account

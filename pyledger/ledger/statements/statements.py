@@ -8,7 +8,7 @@ the balances that the journal keeps with each, and in the end to the closing bal
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +25,7 @@ from pyledger.ledger.statements.nouns import (
     By,
     Counters,
     Disagrees,
+    Entry,
     HistoryNotIndexed,
     NotOpenedYet,
     Period,
@@ -35,6 +36,7 @@ from pyledger.ledger.statements.nouns import (
     head_of,
     question_of,
 )
+from pyledger.ledger.statements.pace import Pace
 from pyledger.ledger.statements.rows import follow, row_of
 from pyledger.ledger.statements.subjects import Subjects
 from pyledger.ledger.statements.trial import Trial
@@ -42,18 +44,17 @@ from pyledger.ledger.times import instant
 from pyledger.ledger.writer import Writer
 
 _CURSOR_BYTES: Final = 24
-_BREATH_ROWS: Final = 200
-"""Rows that are made at once; some 2 ms, what the event loop may be held up."""
 
 
 class Statements:
     """The statements of one shard. All raise `Busy` or `Unavailable` like the writer's own reads."""
 
     def __init__(self, pool: Pool, reads: Reads, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
+        self.pace = Pace()
         self._subjects = Subjects(reads, writer)
-        self._history = History(pool, reads, shard, scan_rows_max=scan_rows_max)
-        self._by_date = ByDate(self._subjects, self._history)
-        self.trial = Trial(writer, self._history)
+        self._history = History(pool, reads, shard, self.pace, scan_rows_max=scan_rows_max)
+        self._by_date = ByDate(self._subjects, self._history, self.pace)
+        self.trial = Trial(writer, self._history, self.pace)
 
     async def account(self, tenant: int, account_id: str, moment_ns: int, by: By = "recorded") -> bytes | None:
         """An account with its balances as of a moment, as JSON; None if there is none.
@@ -87,12 +88,16 @@ class Statements:
         running = await self._held(tenant, subject, at_ns)
         limit = max(1, min(limit, PAGE_ROWS_MAX))
         entries, edge_ns = await self._history.entries(tenant, subject.id, at_ns, until_ns, limit, holds=asked.holds)
+        await self._history.check_kept(at_ns, edge_ns)
         rows: list[StatementRow] = []
-        for at in range(0, len(entries), _BREATH_ROWS):
-            for entry in entries[at : at + _BREATH_ROWS]:
+
+        def show(piece: Sequence[Entry]) -> None:
+            nonlocal running
+            for entry in piece:
                 running = follow(running, entry, exact=asked.holds)
                 rows.append(row_of(entry, subject.balances(entry.after)))
-            await asyncio.sleep(0)
+
+        await self.pace.each(entries, show)
         following = None
         if edge_ns < until_ns:
             place = b"".join(number.to_bytes(8) for number in (from_ns, until_ns, edge_ns))
@@ -102,30 +107,29 @@ class Statements:
         await self._subjects.confirm()
         return Statement(**head, by="recorded", data=rows, next=following)
 
-    async def whole(self, tenant: int, account_id: str, asked: Period) -> Statement | None:
-        """A statement in one piece; None if there is no such account. Raises `StatementTooLong`, and as `page`."""
-        rows: list[StatementRow] = []
-        first: Statement | None = None
-        cursor: str | None = None
-        while first is None or cursor is not None:
-            piece = await self.page(tenant, account_id, asked, cursor, PAGE_ROWS_MAX)
-            if piece is None:
-                return None
-            if piece.next is not None and not piece.data:
+    async def pages(self, tenant: int, account_id: str, asked: Period) -> AsyncIterator[Statement]:
+        """All pages of a statement, for a document; none if there is no such account.
+
+        Raises `StatementTooLong`, and as `page`."""
+        rows, cursor, more = 0, None, True
+        while more:
+            page = await self.page(tenant, account_id, asked, cursor, PAGE_ROWS_MAX)
+            if page is None:
+                return
+            if page.next is not None and not page.data:
                 raise HistoryNotIndexed("too many rows of this period are not indexed yet")
-            first, cursor = first or piece, piece.next
-            rows += piece.data
-            if len(rows) > DOCUMENT_ROWS_MAX or (len(rows) == DOCUMENT_ROWS_MAX and cursor is not None):
+            rows, cursor, more = rows + len(page.data), page.next, page.next is not None
+            if rows > DOCUMENT_ROWS_MAX or (rows == DOCUMENT_ROWS_MAX and more):
                 raise StatementTooLong(f"it has more than {DOCUMENT_ROWS_MAX} rows")
-        return msgspec.structs.replace(first, data=rows, next=None)
+            yield page
 
     async def _held(self, tenant: int, subject: Subject, until_ns: int) -> Counters:
         """What it held right before a moment."""
         if until_ns > subject.head_ns:
+            self._history.know(tenant, subject.id, until_ns, subject.now)
             return subject.now
         if until_ns <= subject.created_ns:
             return Counters()
-        await self._history.check_kept(subject.created_ns, until_ns)
         return await self._history.before(tenant, subject.id, subject.created_ns, until_ns)
 
     def _place(self, tenant: int, subject: Subject, asked: Period, cursor: str | None) -> tuple[int, int, int]:

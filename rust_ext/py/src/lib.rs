@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod feed;
 mod gil;
+mod held;
 mod lines;
 #[cfg(feature = "planted")]
 mod planted;
@@ -37,6 +38,8 @@ mod _rust {
     use super::errors::{Corrupt, Malformed};
     #[pymodule_export]
     use super::feed::{FeedPage, FeedQuestion, FeedRows, Sides};
+    #[pymodule_export]
+    use super::held::held_accounts;
     #[pymodule_export]
     use super::lines::{ReadLines, read_lines};
     #[cfg(feature = "planted")]

@@ -1,0 +1,166 @@
+"""What statements cost the others: postings, memory, connections, and PostgreSQL's disk."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import json
+import time
+from typing import Any
+
+import pytest
+
+from pyledger import sql
+from pyledger.ledger import Filter, Ledger
+from pyledger.ledger.nouns import HISTORY_CONNECTIONS_MAX
+from pyledger.ledger.statements import Period, history
+from pyledger.ledger.statements.pace import Pace
+from pyledger.server.documents import FORMS, made
+from tests.ledger.replaying import Replay
+from tests.ledger.tools import TENANT, fields, make_accounts, opened, run_as_admin, transfers
+from tests.support.clusters import Database
+
+HELD_S_MAX = 0.05
+"""The event loop, by the CPU time of its thread: a document of 10,000 rows is half a second and more."""
+
+
+async def fill(ledger: Ledger, debit: str, credit: str, rows: int) -> None:
+    """So many transfers with the longest texts."""
+    texts = {"reference": "r" * 60, "metadata": {"t": "x" * 900}}
+    for _ in range(0, rows, 1_000):
+        await ledger.writer.submit(transfers([fields(debit, credit, **texts) for _ in range(min(rows, 1_000))]))
+
+
+async def test_a_document_never_holds_up_postings(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await fill(ledger, debit, credit, 5_000)
+        longest: dict[str, float] = {}
+        gc.freeze()  # as a server does: nobody's garbage of before is looked through
+
+        async def tick(name: str) -> None:
+            before_s = time.thread_time()
+            while True:
+                await asyncio.sleep(0)
+                now_s = time.thread_time()
+                longest[name] = max(longest.get(name, 0.0), now_s - before_s)
+                before_s = now_s
+
+        for name, form in FORMS.items():
+            ticking = asyncio.create_task(tick(name))
+            pages = (ledger.statements.pages(TENANT, credit, Period()) for _ in range(2))
+            documents = await asyncio.gather(*(made(form, each, ledger.statements.pace) for each in pages))
+            ticking.cancel()
+            assert documents[0] == documents[1]
+            assert documents[0] is not None
+            assert len(documents[0]) > 1_000_000
+        gc.unfreeze()
+        assert set(longest) == set(FORMS)
+        assert max(longest.values()) < HELD_S_MAX, longest
+
+
+async def test_pieces_take_turns_and_rest_as_long_as_they_took() -> None:
+    pace = Pace()
+    spans: list[tuple[float, float, int]] = []
+
+    def work(who: int) -> None:
+        began_s = time.perf_counter()
+        while time.perf_counter() < began_s + 0.004:
+            pass
+        spans.append((began_s, time.perf_counter(), who))
+
+    async def go_on(who: int) -> None:
+        for _ in range(5):
+            await pace.piece(lambda: work(who))
+
+    await asyncio.gather(*(go_on(who) for who in range(3)))
+    assert [who for _, _, who in spans] == [0, 1, 2] * 5
+    for one, following in itertools.pairwise(spans):
+        assert following[0] - one[1] > 0.5 * (one[1] - one[0])
+
+
+async def test_a_trial_balance_of_now_is_answered_while_others_post(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "TAIL_ROWS_MAX", 100)
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger, 5)
+        seen: dict[str, Any] = {}
+
+        async def post() -> None:
+            for _ in range(100):
+                await ledger.writer.submit(transfers([fields(*accounts[:2]) for _ in range(20)]))
+
+        posting = asyncio.create_task(post())
+        while not posting.done():
+            found = await ledger.statements.trial.whole(TENANT, 1, None)
+            assert found is not None
+            assert found.totals.accounts == 5
+            assert seen.setdefault(found.as_of, found) == found
+        await posting
+        assert len(seen) > 10
+        assert sorted(int(each.totals.debits_posted) for each in seen.values()) == [
+            int(seen[moment].totals.debits_posted) for moment in sorted(seen)
+        ]
+        # What was archived is none of its business.
+        await run_as_admin(database, "DELETE FROM pyledger.partition WHERE start_ns < $1", ledger.stats.head_ns)
+        found = await ledger.statements.trial.whole(TENANT, 1, None)
+        assert found is not None
+        assert found.totals.debits_posted == "2000"
+
+
+async def test_by_date_no_text_is_written_to_a_disk(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await fill(ledger, debit, credit, 8_000)
+        pool = await ledger.statements._history._pool._get()
+        head_ns = ledger.stats.head_ns
+        for indexed_ns in (0, head_ns + 1):
+            asked = (0, TENANT, credit, 0, indexed_ns, head_ns + 1, 50_001, 0, 2**62, 0, 0, 101)
+            explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + sql.load("pyledger.ledger.statements")["dated"]
+            plan = json.loads((await pool.fetch(explain, *asked))[0][0])[0]["Plan"]
+            assert plan["Temp Written Blocks"] == 0, "eight thousand texts are twice what PostgreSQL sorts in memory"
+
+
+async def test_who_waits_for_statements_is_only_who_asked_for_them(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfers([fields(debit, credit)]))
+        pool = await ledger.statements._history._pool._get()
+        taken = [await pool.acquire() for _ in range(HISTORY_CONNECTIONS_MAX)]
+        asking = asyncio.create_task(ledger.statements.account(TENANT, credit, ledger.stats.head_ns - 1))
+        async with asyncio.timeout(10):
+            assert len((await ledger.reads.transfers(TENANT, Filter(), None, 10)).items) == 1
+        assert not asking.done()
+        for each in taken:
+            await pool.release(each)
+        assert await asking is not None
+
+
+async def test_further_pages_do_not_look_for_what_the_first_has_found(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for _ in range(9):
+            await ledger.writer.submit(transfers([fields(debit, credit)]))
+        looks: list[tuple[Any, ...]] = []
+        fetch = ledger.statements._history._fetch
+
+        async def watched(name: str, *arguments: object) -> list[Any]:
+            if name == "last_scanned":
+                looks.append(arguments)
+            return await fetch(name, *arguments)
+
+        ledger.statements._history._fetch = watched  # type: ignore[method-assign]
+        moments = (await Replay.of(database, TENANT)).moments
+        asked = Period(moments[-7], moments[-2])
+        page = await ledger.statements.page(TENANT, credit, asked, None, 1)
+        assert page is not None
+        cursor, first = page.next, len(looks)
+        assert first == 2, "for its opening balance, which the first row goes on from, and for its closing balance"
+        while cursor:
+            looks.clear()
+            page = await ledger.statements.page(TENANT, credit, asked, cursor, 1)
+            assert page is not None
+            cursor = page.next
+            assert len(looks) == 1, "for the balance before its own rows"

@@ -194,6 +194,9 @@ async def test_a_stop_while_postgresql_is_away_leaves_the_outcome_open(database:
         assert (reply.outcome, reply.replayed) == ("accepted", True), "it had landed, and the same id tells"
 
 
+WAITS_FOR = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
+
+
 async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -> None:
     """COMMIT "succeeds" with a warning: that is unknown, and the fence waits until a standby has it."""
     async with opened(database) as ledger:
@@ -204,7 +207,10 @@ async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -
             pid = writer_pid(ledger)
             await asyncio.sleep(0.3)
             riding = ledger.writer.submit(transfer(debit, credit, 5))
-            await asyncio.sleep(0.5)
+            # Not earlier: a cancel that meets the statements before COMMIT is another story.
+            async with asyncio.timeout(15):
+                while await run_as_admin(database, WAITS_FOR, pid) != "SyncRep":
+                    await asyncio.sleep(0.01)
             assert not riding.done()
             await run_as_admin(database, "SELECT pg_cancel_backend($1)", pid)
             await until(lambda: ledger.state is State.RECONNECTING)

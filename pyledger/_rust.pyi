@@ -143,16 +143,13 @@ class Checkpoint:
         """Rows in `ledger_copy`."""
     @property
     def accounts(self) -> int:
-        """Rows in `account_copy`."""
+        """How many rows `Engine.checkpoint_accounts` gives of it in all."""
     @property
     def holds(self) -> int:
         """Rows in `hold_copy`."""
     @property
     def ledger_copy(self) -> bytes:
         """A complete binary COPY stream for the table `ledger`: rows new or changed."""
-    @property
-    def account_copy(self) -> bytes:
-        """A complete binary COPY stream for the table `account`: rows new or changed."""
     @property
     def hold_copy(self) -> bytes:
         """A complete binary COPY stream for the table `hold`: rows added."""
@@ -235,6 +232,9 @@ class Engine:
         """
     def checkpoint(self) -> Checkpoint:
         """What changed since the last one. Raises `RuntimeError` while a batch is uncommitted."""
+    def checkpoint_accounts(self, rows_max: int) -> tuple[bytes, int] | None:
+        """The next accounts of the last checkpoint, as they were when it was taken: a complete binary COPY stream
+        for the table `account` and its number of rows; None once all are given. `RuntimeError` as above."""
     def checkpoint_done(self, checkpoint: Checkpoint) -> None:
         """It is durable. The next one only contains what changed after it."""
     def checkpoint_failed(self, checkpoint: Checkpoint) -> None:

@@ -101,12 +101,17 @@ async def test_a_checkpoint_comes_back_to_the_byte(database: Database) -> None:
         many(transfer(501, flags=["pending", "linked"]), transfer(502, flags=["pending"])),
     )
     checkpoint = shop.engine.checkpoint()
+    accounts = shop.engine.checkpoint_accounts(checkpoint.accounts)
+    assert accounts is not None
     engine = new_engine()
     connection = await asyncpg.connect(database.server_dsn)
-    orders = {"ledger": "tenant, number", "account": "slot", "hold": "recorded_ns"}
+    tables = {
+        "ledger": (checkpoint.ledger_copy, "tenant, number"),
+        "account": (accounts[0], "slot"),
+        "hold": (checkpoint.hold_copy, "recorded_ns"),
+    }
     try:
-        for table, order in orders.items():
-            copy = getattr(checkpoint, f"{table}_copy")
+        for table, (copy, order) in tables.items():
             source = io.BytesIO(copy)
             await connection.copy_to_table(table, schema_name="pyledger", source=source, format="binary")
             back = await copy_out(connection, f"SELECT * FROM pyledger.{table} ORDER BY {order}")

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -19,6 +20,7 @@ from pyledger._rust import Checkpoint, Engine
 from pyledger.ledger.connections import CONNECTION_ERRORS, connect
 from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
+    CHECKPOINT_PIECE_ACCOUNTS,
     CHECKPOINT_REST,
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
@@ -34,19 +36,33 @@ _QUERIES: Final = sql.load("pyledger.ledger", "checkpoint.sql")
 _PART_BYTES: Final = 1024 * 1024
 """A COPY is handed over in parts, so that the event loop is not held up by a large one."""
 
+Piece = tuple[bytes, int]
+"""A COPY stream, and its number of rows."""
 
-async def store(url: str, shard: int, epoch: int, taken: Checkpoint, engine_counts: tuple[int, int, int]) -> None:
+
+async def store(
+    url: str,
+    shard: int,
+    epoch: int,
+    taken: Checkpoint,
+    accounts: Callable[[], Awaitable[Piece | None]],
+    engine_counts: tuple[int, int, int],
+) -> None:
     """Store one checkpoint. Raises `LedgerError` if it would be wrong, or one of `CONNECTION_ERRORS`.
 
-    `engine_counts` are the ledgers, accounts and holds that there must be in all afterwards."""
-    # Before the transaction: encoding a million accounts takes longer than it may be idle.
-    streams = await asyncio.to_thread(_encode, taken)
+    `accounts` gives the next of them, until there are none; `engine_counts` are the ledgers, accounts and holds
+    that there must be in all afterwards."""
     connection = await connect(
         url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
     )
     try:
+        staged = await _stage(connection, taken, accounts)
         async with connection.transaction():
-            await _merge(connection, shard, streams, taken.holds_removed)
+            for table in staged:
+                await connection.execute(_QUERIES[f"merge_{table}s"], shard)
+            if taken.holds_removed:
+                tenants, ids = zip(*taken.holds_removed, strict=True)
+                await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
             counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
             if counts != engine_counts:
                 raise LedgerError(f"the checkpoint tables would hold {counts}, the engine holds {engine_counts}")
@@ -74,28 +90,32 @@ async def drop(url: str, shard: int) -> None:
         raise StartupRefused(f"the database has no shard {shard}")
 
 
-def _encode(taken: Checkpoint) -> list[tuple[str, bytes]]:
-    """The tables that have something to store, in order, as COPY streams."""
-    tables: list[tuple[str, bytes]] = []
-    if taken.ledgers:
-        tables.append(("ledger", taken.ledger_copy))
-    if taken.accounts:
-        tables.append(("account", taken.account_copy))
-    if taken.holds:
-        tables.append(("hold", taken.hold_copy))
-    return tables
+async def _stage(
+    connection: asyncpg.Connection, taken: Checkpoint, accounts: Callable[[], Awaitable[Piece | None]]
+) -> list[str]:
+    """Send everything to temporary tables; the names of those that have something to merge, in order."""
 
-
-async def _merge(
-    connection: asyncpg.Connection, shard: int, streams: list[tuple[str, bytes]], removed: list[tuple[int, str]]
-) -> None:
-    for table, stream in streams:
-        await connection.execute(_QUERIES[f"stage_{table}s"])
+    async def send(table: str, stream: bytes) -> None:
         await connection.copy_to_table(f"{table}_staged", schema_name="pg_temp", source=_parts(stream), format="binary")
-        await connection.execute(_QUERIES[f"merge_{table}s"], shard)
-    if removed:
-        tenants, ids = zip(*removed, strict=True)
-        await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
+
+    staged, rows = [], 0
+    if taken.ledgers:
+        await connection.execute(_QUERIES["stage_ledgers"])
+        await send("ledger", taken.ledger_copy)
+        staged.append("ledger")
+    if taken.accounts:
+        await connection.execute(_QUERIES["stage_accounts"])
+        while (piece := await accounts()) is not None:
+            await send("account", piece[0])
+            rows += piece[1]
+        staged.append("account")
+    if rows != taken.accounts:
+        raise LedgerError(f"the engine gave {rows} accounts of a checkpoint that has {taken.accounts}")
+    if taken.holds:
+        await connection.execute(_QUERIES["stage_holds"])
+        await send("hold", taken.hold_copy)
+        staged.append("hold")
+    return staged
 
 
 async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
@@ -108,6 +128,10 @@ async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
 def _collect(engine: Engine) -> tuple[Checkpoint, tuple[int, int, int]]:
     taken = engine.checkpoint()
     return taken, (engine.ledgers, engine.accounts, engine.holds)
+
+
+def _next_accounts(engine: Engine) -> Piece | None:
+    return engine.checkpoint_accounts(CHECKPOINT_PIECE_ACCOUNTS)
 
 
 class Checkpointer:
@@ -145,10 +169,11 @@ class Checkpointer:
         began_s, rows = time.monotonic(), self._stats.rows
         taken, counts = await self._writer.between(_collect)
         try:
-            await store(self._url, self._shard, self._stats.epoch, taken, counts)
+            pieces = partial(self._writer.between, _next_accounts)
+            await store(self._url, self._shard, self._stats.epoch, taken, pieces, counts)
         except Exception as error:
             # Whatever it was: the engine must hear of it, or the next one would lack what this one took.
-            foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError))
+            foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError, Unavailable))
             log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error), exc_info=not foreseen)
             await self._writer.between(lambda engine: engine.checkpoint_failed(taken))
             return False

@@ -4,13 +4,14 @@
 -- Where what changed lands before one statement merges it. Temporary, not unlogged: PostgreSQL cannot recover
 -- ("could not create file ...: File exists") where an unlogged table got new files, as TRUNCATE gives it, right
 -- before a crash that loses one of them or a rollback; it would start at the second attempt only.
-CREATE TEMPORARY TABLE ledger_staged (LIKE pyledger.ledger) ON COMMIT DROP
+-- Outside the transaction: what takes long there holds back vacuum everywhere.
+CREATE TEMPORARY TABLE ledger_staged (LIKE pyledger.ledger)
 
 -- name: stage_accounts
-CREATE TEMPORARY TABLE account_staged (LIKE pyledger.account) ON COMMIT DROP
+CREATE TEMPORARY TABLE account_staged (LIKE pyledger.account)
 
 -- name: stage_holds
-CREATE TEMPORARY TABLE hold_staged (LIKE pyledger.hold) ON COMMIT DROP
+CREATE TEMPORARY TABLE hold_staged (LIKE pyledger.hold)
 
 -- name: merge_ledgers
 INSERT INTO pyledger.ledger AS kept

@@ -85,6 +85,8 @@ SUMMARY_LOOK_S: Final = 0.1
 """How often it is asked whether that is due: at the full rate, 40,000 rows."""
 CHECKPOINT_LOOK_S: Final = 1.0
 """How often it is asked whether a checkpoint is due."""
+CHECKPOINT_PIECE_ACCOUNTS: Final = 16_384
+"""A checkpoint takes so many accounts between two batches: some 3 ms, and 3 MB."""
 CHECKPOINT_REST: Final = 4
 """Between two checkpoints at least so many times what the last one took: where each row changes another account
 they cost PostgreSQL several times what the rows do, and replaying those is cheap."""

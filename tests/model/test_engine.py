@@ -35,6 +35,7 @@ START_NS = 1_800_000_000 * SECOND
 Shown = tuple[int, str, int, int, int, int]
 """An account's tenant, id and counters."""
 SLOT_COLUMN, RECORDED_COLUMN = 1, 9
+ACCOUNTS_A_PIECE = 2
 
 
 class Pair:
@@ -73,8 +74,9 @@ class Pair:
         taken = self.book.engine.checkpoint()
         for row in read_copy(taken.ledger_copy):
             self.tables["ledger"][(row[1] or b"") + (row[2] or b"")] = row
-        for row in read_copy(taken.account_copy):
-            self.tables["account"][row[SLOT_COLUMN] or b""] = row
+        while (piece := self.book.engine.checkpoint_accounts(ACCOUNTS_A_PIECE)) is not None:
+            for row in read_copy(piece[0]):
+                self.tables["account"][row[SLOT_COLUMN] or b""] = row
         for row in read_copy(taken.hold_copy):
             self.tables["hold"][(row[1] or b"") + (row[2] or b"")] = row
         for tenant, each in taken.holds_removed:

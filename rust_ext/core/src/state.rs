@@ -79,8 +79,8 @@ pub struct Checkpoint {
     pub last_ns: u64,
     /// New or changed, by tenant and number.
     pub ledgers: Vec<Ledger>,
-    /// New or changed, each with its slot: its place in the order of creation over all tenants, from 0.
-    pub accounts: Vec<(u32, Account)>,
+    /// How many accounts are new or changed. `Engine::checkpoint_accounts` gives them.
+    pub accounts: usize,
     /// Opened since, in order of creation.
     pub holds: Vec<Hold>,
     /// Tenant and id of holds that an earlier checkpoint may contain and that are open no more.

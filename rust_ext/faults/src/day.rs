@@ -10,7 +10,7 @@ use pyledger_core::journal;
 use pyledger_core::nouns::{Outcome, Row, Text};
 use pyledger_core::refusal::Refusal;
 use pyledger_core::replay::Claimed;
-use pyledger_core::{Batch, Engine, Limits, Old, Request};
+use pyledger_core::{Account, Batch, Checkpoint, Engine, Limits, Old, Request};
 
 use crate::asked::{Asked, Round, TEXTS, Then, request};
 use crate::journal::Journal;
@@ -38,7 +38,20 @@ pub struct Day {
     /// Of the state before the first uncommitted batch.
     before: [u8; 32],
     restarts: u64,
+    saving: Option<Saving>,
 }
+
+/// A checkpoint whose accounts are still being given away, a few after each commit.
+struct Saving {
+    checkpoint: Checkpoint,
+    accounts: Vec<(u32, Account)>,
+    head: Head,
+    batches: usize,
+    succeeds: bool,
+}
+
+/// Of a checkpoint, after each commit.
+const ACCOUNTS_A_PIECE: usize = 3;
 
 /// What became of one command: how it was answered, and why not.
 pub type Heard = (Outcome, Option<Refusal>);
@@ -58,6 +71,7 @@ impl Day {
             head: Head::GENESIS,
             applied: Vec::new(),
             restarts: 0,
+            saving: None,
         }
     }
 
@@ -132,6 +146,7 @@ impl Day {
         let digest = self.engine.digest();
         assert_eq!(self.twin.digest(), digest, "another engine has the same books");
         assert_eq!(self.replica.digest(), digest, "replaying gives the same books");
+        self.go_on_saving();
         self.before = self.engine.digest_all();
     }
 
@@ -149,14 +164,30 @@ impl Day {
 
     fn checkpoint(&mut self, succeeds: bool) {
         self.settle();
-        let checkpoint = self.engine.checkpoint();
+        while self.saving.is_some() {
+            self.go_on_saving();
+        }
+        let (checkpoint, batches) = (self.engine.checkpoint(), self.disk.later());
+        self.saving = Some(Saving { checkpoint, accounts: Vec::new(), head: self.head, batches, succeeds });
+    }
+
+    /// Takes a few more accounts of the checkpoint; stores it once there are no more.
+    fn go_on_saving(&mut self) {
+        let Some(mut saving) = self.saving.take() else { return };
+        let piece = self.engine.checkpoint_accounts(ACCOUNTS_A_PIECE);
+        if !piece.is_empty() {
+            saving.accounts.extend(piece);
+            self.saving = Some(saving);
+            return;
+        }
+        let Saving { checkpoint, accounts, head, batches, succeeds } = saving;
+        // One that failed may have been stored all the same.
+        if succeeds || self.restarts.is_multiple_of(2) {
+            self.disk.save(&checkpoint, &accounts, head, batches);
+        }
         if succeeds {
-            self.disk.save(&checkpoint, self.head);
+            self.engine.checkpoint_done();
         } else {
-            // It may have been stored all the same.
-            if self.restarts.is_multiple_of(2) {
-                self.disk.save(&checkpoint, self.head);
-            }
             self.engine.checkpoint_failed(&checkpoint);
         }
     }
@@ -164,6 +195,7 @@ impl Day {
     fn restart(&mut self) {
         self.settle();
         self.restarts += 1;
+        self.saving = None;
         let loaded = self.disk.load(self.limits, 10 + self.restarts);
         assert_eq!(loaded.digest(), self.engine.digest(), "what is stored gives the same books");
         assert_eq!(loaded.last_ns(), self.engine.last_ns());

@@ -29,12 +29,19 @@ impl Disk {
         self.later.push(stored);
     }
 
-    /// Stores what changed, as the statements that merge a checkpoint do.
-    pub fn save(&mut self, checkpoint: &Checkpoint, head: Head) {
+    /// How many batches there are after the last checkpoint.
+    pub fn later(&self) -> usize {
+        self.later.len()
+    }
+
+    /// Stores what changed, as the statements that merge a checkpoint do. It includes the first `batches` of those
+    /// after the last one, as far as `head`.
+    pub fn save(&mut self, checkpoint: &Checkpoint, accounts: &[(u32, Account)], head: Head, batches: usize) {
+        assert_eq!(checkpoint.accounts, accounts.len(), "each account that it counts is given");
         for ledger in &checkpoint.ledgers {
             self.ledgers.insert((ledger.tenant, ledger.number), ledger.clone());
         }
-        self.accounts.extend(checkpoint.accounts.iter().copied());
+        self.accounts.extend(accounts.iter().copied());
         for hold in &checkpoint.holds {
             self.holds.entry((hold.tenant, hold.id)).or_insert(*hold);
         }
@@ -42,7 +49,7 @@ impl Disk {
             self.holds.remove(key);
         }
         self.head = Some(head);
-        self.later.clear();
+        self.later.drain(..batches);
     }
 
     /// A new engine that has read all of it, through the bytes of COPY.

@@ -1,9 +1,10 @@
-//! What changed since the last checkpoint, as bytes for its tables.
+//! What changed since the last checkpoint, as bytes for its tables; the accounts piece by piece, from the engine.
 
 use std::sync::Mutex;
 
 use pyledger_core::chain::Head;
 use pyledger_core::{tables, uuid};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -17,36 +18,50 @@ pub struct Checkpoint {
     accounts: usize,
     holds: usize,
     ledger_copy: Py<PyBytes>,
-    account_copy: Py<PyBytes>,
     hold_copy: Py<PyBytes>,
     holds_removed: Vec<(u32, u128)>,
     /// Until it is known whether it was stored.
-    pub open: Mutex<Option<pyledger_core::Checkpoint>>,
+    open: Mutex<Option<pyledger_core::Checkpoint>>,
 }
 
 impl Checkpoint {
     /// Encodes what the engine gave.
     pub fn new(py: Python<'_>, shard: u16, head: Head, core: pyledger_core::Checkpoint) -> Self {
-        let rows = core.ledgers.len() + core.accounts.len() + core.holds.len();
-        let (ledgers, accounts, holds) = released(py, rows, || {
-            (
-                tables::encode_ledgers(shard, &core.ledgers),
-                tables::encode_accounts(shard, &core.accounts),
-                tables::encode_holds(shard, &core.holds),
-            )
+        let (ledgers, holds) = released(py, core.ledgers.len() + core.holds.len(), || {
+            (tables::encode_ledgers(shard, &core.ledgers), tables::encode_holds(shard, &core.holds))
         });
         Checkpoint {
             head,
             ledgers: core.ledgers.len(),
-            accounts: core.accounts.len(),
+            accounts: core.accounts,
             holds: core.holds.len(),
             ledger_copy: PyBytes::new(py, &ledgers).unbind(),
-            account_copy: PyBytes::new(py, &accounts).unbind(),
             hold_copy: PyBytes::new(py, &holds).unbind(),
             holds_removed: core.holds_removed.clone(),
             open: Mutex::new(Some(core)),
         }
     }
+
+    /// Takes what an open checkpoint holds; it is done or failed only once.
+    pub fn settle(&self) -> PyResult<pyledger_core::Checkpoint> {
+        let mut open = self.open.lock().map_err(|_| PyRuntimeError::new_err("a thread died"))?;
+        open.take().ok_or_else(|| PyRuntimeError::new_err("the checkpoint is done or failed already"))
+    }
+}
+
+/// The next accounts of the last checkpoint as a complete COPY stream for the table `account`, and their number;
+/// None once all are given.
+pub fn next_accounts<'py>(
+    py: Python<'py>,
+    core: &mut pyledger_core::Engine,
+    shard: u16,
+    rows_max: usize,
+) -> Option<(Bound<'py, PyBytes>, usize)> {
+    let (copy, rows) = released(py, rows_max, || {
+        let accounts = core.checkpoint_accounts(rows_max);
+        (tables::encode_accounts(shard, &accounts), accounts.len())
+    });
+    (rows > 0).then(|| (PyBytes::new(py, &copy), rows))
 }
 
 #[pymethods]
@@ -75,7 +90,7 @@ impl Checkpoint {
         self.ledgers
     }
 
-    /// Rows in `account_copy`.
+    /// How many rows `Engine.checkpoint_accounts` gives of it in all.
     #[getter]
     fn accounts(&self) -> usize {
         self.accounts
@@ -91,12 +106,6 @@ impl Checkpoint {
     #[getter]
     fn ledger_copy<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         self.ledger_copy.bind(py).clone()
-    }
-
-    /// A complete binary COPY stream for the table `account`.
-    #[getter]
-    fn account_copy<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.account_copy.bind(py).clone()
     }
 
     /// A complete binary COPY stream for the table `hold`.

@@ -16,7 +16,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 use crate::applied::{Applied, row_json};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::commands::{Commands, tenant as tenant_of};
 use crate::errors;
 use crate::gil::{released, released_for_bytes};
@@ -230,9 +230,7 @@ impl Engine {
     /// Applies rows of the expected batches, or of `batches` as a whole.
     #[pyo3(signature = (copy, batches = None))]
     fn replay(&mut self, py: Python<'_>, copy: &[u8], batches: Option<Vec<BatchRow>>) -> PyResult<u64> {
-        if !self.uncommitted.is_empty() {
-            return Err(PyRuntimeError::new_err("a batch is uncommitted"));
-        }
+        errors::while_uncommitted(self.uncommitted.len())?;
         let whole = batches.is_some();
         if let Some(batches) = batches {
             self.expect(batches)?;
@@ -247,25 +245,33 @@ impl Engine {
 
     /// What changed since the last checkpoint.
     fn checkpoint(&mut self, py: Python<'_>) -> PyResult<Checkpoint> {
-        if !self.uncommitted.is_empty() {
-            return Err(PyRuntimeError::new_err("a batch is uncommitted"));
-        }
+        errors::while_uncommitted(self.uncommitted.len())?;
         let core = &mut self.core;
         let changed = py.detach(|| core.checkpoint());
         Ok(Checkpoint::new(py, self.shard, self.head, changed))
     }
 
+    /// The next accounts of the last checkpoint.
+    fn checkpoint_accounts<'py>(
+        &mut self,
+        py: Python<'py>,
+        rows_max: usize,
+    ) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
+        errors::while_uncommitted(self.uncommitted.len())?;
+        Ok(checkpoint::next_accounts(py, &mut self.core, self.shard, rows_max))
+    }
+
     /// It is durable.
-    fn checkpoint_done(&self, checkpoint: &Checkpoint) -> PyResult<()> {
-        settle(checkpoint).map(drop)
+    fn checkpoint_done(&mut self, checkpoint: &Checkpoint) -> PyResult<()> {
+        checkpoint.settle()?;
+        self.core.checkpoint_done();
+        Ok(())
     }
 
     /// It was not stored.
     fn checkpoint_failed(&mut self, checkpoint: &Checkpoint) -> PyResult<()> {
-        if !self.uncommitted.is_empty() {
-            return Err(PyRuntimeError::new_err("a batch is uncommitted"));
-        }
-        self.core.checkpoint_failed(&settle(checkpoint)?);
+        errors::while_uncommitted(self.uncommitted.len())?;
+        self.core.checkpoint_failed(&checkpoint.settle()?);
         Ok(())
     }
 
@@ -354,10 +360,4 @@ impl Engine {
     fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &py.detach(|| self.core.digest()))
     }
-}
-
-/// Takes what an open checkpoint holds; it is done or failed only once.
-fn settle(checkpoint: &Checkpoint) -> PyResult<pyledger_core::Checkpoint> {
-    let mut open = checkpoint.open.lock().map_err(|_| PyRuntimeError::new_err("a thread died"))?;
-    open.take().ok_or_else(|| PyRuntimeError::new_err("the checkpoint is done or failed already"))
 }

@@ -2,7 +2,7 @@
 
 use pyledger_core::malformed;
 use pyo3::create_exception;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 create_exception!(
@@ -35,4 +35,9 @@ pub fn malformed(py: Python<'_>, malformed: malformed::Malformed) -> PyErr {
 /// With its message.
 pub fn corrupt(corrupt: pyledger_core::Corrupt) -> PyErr {
     Corrupt::new_err(corrupt.0)
+}
+
+/// Raises `RuntimeError` while there are uncommitted batches.
+pub fn while_uncommitted(batches: usize) -> PyResult<()> {
+    if batches == 0 { Ok(()) } else { Err(PyRuntimeError::new_err("a batch is uncommitted")) }
 }

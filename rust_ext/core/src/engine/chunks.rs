@@ -60,7 +60,7 @@ impl<T> IndexMut<u32> for Chunks<T> {
 }
 
 /// A set of slots, a bit each.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
 }
@@ -84,14 +84,32 @@ impl Bits {
         self.words.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub(super) fn set_all(&mut self, other: &Self) {
+        self.words.resize(self.words.len().max(other.words.len()), 0);
+        for (word, more) in self.words.iter_mut().zip(&other.words) {
+            *word |= more;
+        }
+    }
+
     /// All slots in order; leaves the set empty.
     pub(super) fn drain(&mut self) -> Vec<u32> {
+        self.drain_from(0, usize::MAX)
+    }
+
+    /// The first slots in order that are not before `start`, no more than `limit`; they are in the set no more.
+    pub(super) fn drain_from(&mut self, start: u32, limit: usize) -> Vec<u32> {
         let mut slots = Vec::new();
-        for (place, word) in self.words.iter_mut().enumerate() {
-            let mut rest = std::mem::take(word);
-            while rest != 0 {
-                slots.push(place as u32 * 64 + rest.trailing_zeros());
-                rest &= rest - 1;
+        for (place, word) in self.words.iter_mut().enumerate().skip(start as usize / 64) {
+            while *word != 0 {
+                if slots.len() == limit {
+                    return slots;
+                }
+                slots.push(place as u32 * 64 + word.trailing_zeros());
+                *word &= *word - 1;
             }
         }
         slots

@@ -2,11 +2,12 @@
 //!
 //! Only what is committed or replayed is marked, so that a mark never has to be undone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::books::{Books, Change, Log};
 use super::chunks::Bits;
-use crate::state::Checkpoint;
+use crate::nouns::Counters;
+use crate::state::{Account, Checkpoint};
 
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
@@ -18,6 +19,20 @@ pub(super) struct Dirty {
     holds_stored: Bits,
     /// Holds that a checkpoint may contain and that are open no more.
     holds_removed: Vec<(u32, u128)>,
+    taking: Taking,
+}
+
+/// The accounts of the last checkpoint taken. There may be millions, so they are given away piece by piece while
+/// batches go on; what one of those changes before its turn is kept as it was.
+#[derive(Debug, Default)]
+struct Taking {
+    accounts: Bits,
+    /// Of these, the ones still to give.
+    left: Bits,
+    /// No slot before it is left.
+    next: u32,
+    /// What is left and was changed: flags and counters when the checkpoint was taken.
+    before: HashMap<u32, (u16, Counters)>,
 }
 
 impl Dirty {
@@ -29,7 +44,13 @@ impl Dirty {
                 Change::LedgerOpened { slot } | Change::Imported { ledger: slot, .. } => {
                     self.ledgers.insert(slot);
                 }
-                Change::AccountOpened { slot, .. } | Change::Counted { slot, .. } => self.accounts.set(slot),
+                Change::AccountOpened { slot, .. } => self.accounts.set(slot),
+                Change::Counted { slot, flags, counters } => {
+                    self.accounts.set(slot);
+                    if self.taking.left.contains(slot) {
+                        self.taking.before.entry(slot).or_insert((flags, counters));
+                    }
+                }
                 Change::HoldAdded { slot, .. } => self.holds.set(slot),
                 Change::HoldRemoved { slot } => {
                     let (hold, _) = removed.next().expect("a removed hold is kept");
@@ -51,14 +72,14 @@ impl Dirty {
         self.holds_stored.set(slot);
     }
 
-    /// Everything marked, as it is now; leaves nothing marked.
+    /// Everything marked, as it is now; leaves nothing marked. The accounts are still to be given.
     pub(super) fn take(&mut self, books: &Books, last_ns: u64) -> Checkpoint {
         let ledgers = std::mem::take(&mut self.ledgers);
         let mut ledgers: Vec<_> =
             ledgers.into_iter().map(|slot| books.ledgers.get(slot).ledger.clone()).collect();
         ledgers.sort_unstable_by_key(|ledger| (ledger.tenant, ledger.number));
-        let accounts = self.accounts.drain();
-        let accounts = accounts.into_iter().map(|slot| (slot, *books.accounts.get(slot))).collect();
+        let accounts = std::mem::take(&mut self.accounts);
+        self.taking = Taking { left: accounts.clone(), accounts, ..Taking::default() };
         let mut holds = Vec::new();
         for slot in self.holds.drain() {
             // What was opened and is gone again leaves a vacant slot.
@@ -71,19 +92,41 @@ impl Dirty {
         let mut holds_removed = std::mem::take(&mut self.holds_removed);
         holds_removed.sort_unstable();
         holds_removed.dedup();
-        Checkpoint { last_ns, ledgers, accounts, holds, holds_removed }
+        Checkpoint { last_ns, ledgers, accounts: self.taking.accounts.len(), holds, holds_removed }
     }
 
-    /// Marks again what `take` gave. It may have been stored all the same, so its holds still count as such,
+    /// The next accounts of what was taken, in the order of their slots, as they were then; none once all are given.
+    pub(super) fn give(&mut self, books: &Books, limit: usize) -> Vec<(u32, Account)> {
+        let Taking { left, next, before, .. } = &mut self.taking;
+        let slots = left.drain_from(*next, limit);
+        *next = slots.last().copied().unwrap_or(*next);
+        let as_taken = |slot: u32| {
+            let mut account = *books.accounts.get(slot);
+            if let Some((flags, counters)) = before.remove(&slot)
+                && !planted!("checkpoint_mixes_moments")
+            {
+                account.flags = flags;
+                account.counters = counters;
+            }
+            (slot, account)
+        };
+        slots.into_iter().map(as_taken).collect()
+    }
+
+    /// What was taken is stored.
+    pub(super) fn forget(&mut self) {
+        self.taking = Taking::default();
+    }
+
+    /// Marks again what was taken. It may have been stored all the same, so its holds still count as such,
     /// and will be deleted when they are gone.
     pub(super) fn give_back(&mut self, books: &Books, checkpoint: &Checkpoint) {
         for ledger in &checkpoint.ledgers {
             let slot = books.ledgers.find(ledger.tenant, ledger.number);
             self.ledgers.insert(slot.expect("a ledger never goes"));
         }
-        for &(slot, _) in &checkpoint.accounts {
-            self.accounts.set(slot);
-        }
+        self.accounts.set_all(&self.taking.accounts);
+        self.forget();
         for hold in &checkpoint.holds {
             if let Some(slot) = books.holds.find(hold.tenant, hold.id) {
                 self.holds.set(slot);

@@ -173,6 +173,19 @@ impl Engine {
         self.dirty.take(&self.books, self.last_ns)
     }
 
+    /// The next accounts of the checkpoint, no more than `limit`, each with its slot: its place in the order of
+    /// creation over all tenants, from 0. They are as they were when it was taken, whatever was committed since;
+    /// none once all are given. No batch may be uncommitted.
+    pub fn checkpoint_accounts(&mut self, limit: usize) -> Vec<(u32, Account)> {
+        assert!(self.frames.is_empty(), "what is uncommitted may be undone");
+        self.dirty.give(&self.books, limit)
+    }
+
+    /// It was stored, or is given up for good.
+    pub fn checkpoint_done(&mut self) {
+        self.dirty.forget();
+    }
+
     /// It was not stored: the next one contains its changes again.
     pub fn checkpoint_failed(&mut self, checkpoint: &Checkpoint) {
         self.dirty.give_back(&self.books, checkpoint);

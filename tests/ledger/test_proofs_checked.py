@@ -115,6 +115,19 @@ async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_p
     assert len(found) == len(changes) + 3
 
 
+async def test_a_text_that_is_none_any_more_is_found_like_any_other(database: Database, tmp_path: Path) -> None:
+    """As a damaged page has it; PostgreSQL itself would not store it."""
+    await signed_books(database, make_key(tmp_path)[0], tmp_path / "outside")
+    await run_as_admin(database, "CREATE CAST (bytea AS text) WITHOUT FUNCTION")
+    for column, size in (("note", 4), ("key", 5)):
+        change = f"{column} = ({FLIP.format(f'textsend({column})', 2)} || '\\xc8')::bytea::text"
+        await run_as_admin(database, f"UPDATE pyledger.signed_checkpoint SET {change} WHERE size = {size}")
+    found = await findings(database)
+    for size in (4, 5):
+        says(found, f"checkpoint of {size} batches")
+    assert len(found) == 2
+
+
 async def test_what_is_kept_outside_counts_and_so_does_what_is_not_there_any_more(
     database: Database, tmp_path: Path
 ) -> None:

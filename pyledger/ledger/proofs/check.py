@@ -99,14 +99,14 @@ class ProofCheck:
     async def _signed(self) -> AsyncIterator[_Claim | Wrong]:
         """Every checkpoint, those of the database first, for they name their keys."""
         position, kept = (-1, -1), set[str]()
-        while rows := await self._fetch("signed_after", *position, _PAGE_ROWS):
+        while rows := await self._fetch("signed_bytes_after", *position, _PAGE_ROWS):
             for row in rows:
                 place, name = f"checkpoint of {row['size']} batches", name_of(row["size"], row["key_number"])
                 kept.add(name)
                 try:
-                    key = PublicKey.parse(row["key"])
+                    key = PublicKey.parse(row["key"].decode("utf-8", "replace"))
                     self._keys.setdefault((key.name, key.id), key)
-                    yield self._read(place, name, row["note"])
+                    yield self._read(place, name, row["note"].decode("utf-8", "replace"))
                 except BadKey as error:
                     yield place, str(error)
             position = (rows[-1]["size"], rows[-1]["key_number"])

@@ -79,5 +79,10 @@ WHERE shard = $1 AND (size, key_number) < ($2, $3) ORDER BY size DESC, key_numbe
 SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
 WHERE shard = $1 AND (size, key_number) > ($2, $3) ORDER BY size, key_number LIMIT $4
 
+-- name: signed_bytes_after
+-- What a text is made of: of a page that was damaged, that need not be UTF-8.
+SELECT size, key_number, textsend(key) AS key, textsend(note) AS note FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND (size, key_number) > ($2, $3) ORDER BY size, key_number LIMIT $4
+
 -- name: drop_subtrees
 DELETE FROM pyledger.subtree WHERE shard = $1

@@ -14,12 +14,14 @@ import asyncpg
 
 from pyledger.ledger import Ledger
 from pyledger.ledger.times import instant
-from tests.ledger.tools import fields, let_pass, new_id, transfers
+from tests.ledger.tools import TENANT, fields, let_pass, new_id, transfers
 from tests.support.clusters import Database
 
 SECOND_NS = 10**9
 NOTHING = (0, 0, 0, 0)
 MOVES = (3, 5, 7)
+WAYS = ("date", "import", "close", "group", "all")
+"""Of moving money, beside the plain ones."""
 TRANSFER, PENDING, POST, VOID, REVERSE, EXPIRE = range(3, 9)
 
 
@@ -43,7 +45,8 @@ class Seen(NamedTuple):
 class Replay:
     """All accounts of one tenant, at all moments."""
 
-    def __init__(self, rows: list[Any]) -> None:
+    def __init__(self, tenant: int, rows: list[Any]) -> None:
+        self.tenant = tenant
         self.seen: dict[str, list[Seen]] = defaultdict(list)
         self.opened: dict[str, int] = {}
         self.moments = [row["recorded_ns"] for row in rows]
@@ -62,11 +65,12 @@ class Replay:
         connection = await asyncpg.connect(database.server_dsn)
         try:
             return cls(
+                tenant,
                 await connection.fetch(
                     "SELECT recorded_ns, id::text, kind, status, debit_account::text, credit_account::text, amount, "
                     "target::text, effective_ns FROM pyledger.journal WHERE tenant = $1 ORDER BY recorded_ns",
                     tenant,
-                )
+                ),
             )
         finally:
             await connection.close()
@@ -113,8 +117,9 @@ class Replay:
 class Life:
     """Commands of all kinds, at random: some are declined, some holds end by themselves."""
 
-    def __init__(self, ledger: Ledger, dice: random.Random, accounts: list[str]) -> None:
-        self.ledger, self.dice, self.accounts = ledger, dice, accounts
+    def __init__(self, ledger: Ledger, dice: random.Random, accounts: list[str], tenant: int = TENANT) -> None:
+        self.ledger, self.dice, self.accounts, self.tenant = ledger, dice, accounts, tenant
+        self.groups: list[str] = []
         self.moved: list[str] = []
         self.held: list[str] = []
 
@@ -122,31 +127,45 @@ class Life:
         """One more."""
         dice = self.dice
         debit, credit = dice.sample(self.accounts, 2)
-        what = dice.choice(["move"] * 5 + ["hold"] * 4 + ["post", "post", "void", "reverse", "date", "import", "close"])
+        what = dice.choice(["move"] * 5 + ["hold"] * 4 + [*["post", "post", "void", "reverse"], *WAYS])
         plain = fields(debit, credit, dice.randint(1, 60), reference=dice.choice(["a", "=b", None]))
         if what in ("post", "void", "reverse") and (known := self.moved if what == "reverse" else self.held):
             target = "reverses" if what == "reverse" else "pending_id"
             flags = [] if what == "reverse" else [f"{what}_pending"]
             amount = dice.choice([None, str(dice.randint(1, 20))]) if what != "void" else None
             return {"id": new_id(), "flags": flags, target: dice.choice(known), "amount": amount}
+        if what == "group" and self.groups:
+            flags = [dice.choice(["post_pending", "void_pending"]), "group"]
+            return {"id": new_id(), "flags": flags, "pending_id": self.groups.pop(dice.randrange(len(self.groups)))}
         if what in ("hold", "close"):
             self.held.append(plain["id"])
             flags = ["pending"] + (["closing_debit"] if what == "close" and dice.random() < 0.3 else [])
             return plain | {"flags": flags, "timeout_s": dice.choice([0, 0, 5, 60, 600])}
         self.moved.append(plain["id"])
         now_ns = self.ledger._clock()
+        if what == "all":
+            return plain | {"flags": [dice.choice(["balancing_debit", "balancing_credit"])], "amount": "1000"}
         if what == "date":
             return plain | {"effective_at": instant(now_ns + dice.randint(-(10**14), 10**13))}
         if what == "import":
             return plain | {"flags": ["imported"], "effective_at": instant(now_ns - 1_000)}
         return plain
 
+    def group(self) -> list[dict[str, Any]]:
+        """Two holds that are one, to be resolved as one."""
+        pair = [fields(*self.dice.sample(self.accounts, 2), self.dice.randint(1, 9), flags=["pending"]) for _ in "ab"]
+        pair[0]["flags"] = ["pending", "linked"]
+        self.groups.append(pair[1]["id"])
+        return pair
+
     async def go_on(self, batches: int) -> None:
         """So many batches, and time between them."""
         for _ in range(batches):
             commands = [self.command() for _ in range(self.dice.randint(1, 30))]
-            if len(commands) > 3 and self.dice.random() < 0.3:
+            if self.dice.random() < 0.3:
+                commands += self.group()
+            elif len(commands) > 3 and self.dice.random() < 0.3:
                 commands[0] = commands[0] | {"flags": [*commands[0].get("flags", []), "linked"]}
-            await self.ledger.writer.submit(transfers(commands))
+            await self.ledger.writer.submit(transfers(commands, self.tenant))
             if self.dice.random() < 0.3:
                 let_pass(self.ledger, self.dice.randint(1, 100 * SECOND_NS))

@@ -27,12 +27,12 @@ def counters(balances: Any) -> tuple[int, ...]:
     )
 
 
-async def statement(ledger: Ledger, account: str, asked: Period, limit: int) -> Statement:
+async def statement(ledger: Ledger, account: str, asked: Period, limit: int, tenant: int = TENANT) -> Statement:
     """All pages of a statement, as one."""
     pages: list[Statement] = []
     cursor = None
     while not pages or cursor:
-        page = await ledger.statements.page(TENANT, account, asked, cursor, limit)
+        page = await ledger.statements.page(tenant, account, asked, cursor, limit)
         assert page is not None
         assert len(page.data) <= limit
         pages.append(page)
@@ -75,7 +75,7 @@ def check_statement(found: Statement, replay: Replay, account: str, asked: Perio
 
 async def check_moment(ledger: Ledger, replay: Replay, account: str, moment_ns: int) -> None:
     head_ns = ledger.stats.head_ns
-    asking = ledger.statements.account(TENANT, account, moment_ns)
+    asking = ledger.statements.account(replay.tenant, account, moment_ns)
     if moment_ns < replay.opened[account]:
         with pytest.raises(NotOpenedYet):
             await asking
@@ -90,11 +90,13 @@ async def check_by_date(ledger: Ledger, replay: Replay, dice: random.Random, acc
     """Balances and a statement by effective date say what the replay does."""
     dates = [row.date[0] for row in replay.seen[account]] + [replay.moment(dice)]
     low_ns, high_ns = sorted([dice.choice(dates) + dice.choice([-1, 0, 1]), dice.choice(dates) + dice.choice([0, 1])])
-    body = json.loads(await ledger.statements.account(TENANT, account, high_ns - 1, "effective") or b"")
+    body = json.loads(await ledger.statements.account(replay.tenant, account, high_ns - 1, "effective") or b"")
     posted = body["balances"]
     assert (int(posted["debits_posted"]), int(posted["credits_posted"])) == replay.by_date(account, high_ns)
     assert set(posted) == {"debits_posted", "credits_posted", "posted"}
-    found = await statement(ledger, account, Period(low_ns, high_ns, by="effective"), dice.choice([7, 50, 1_000]))
+    found = await statement(
+        ledger, account, Period(low_ns, high_ns, by="effective"), dice.choice([7, 50, 1_000]), replay.tenant
+    )
     expected = sorted(
         (row for row in replay.seen[account] if row.kind in MOVES and (low_ns, 0) <= row.date < (high_ns, 0)),
         key=lambda row: row.date,
@@ -112,7 +114,7 @@ async def check_trial(ledger: Ledger, replay: Replay, moment_ns: int, codes: dic
     """A trial balance says what the replay does, in one answer and in pages."""
     there = [account for account in codes if replay.opened[account] <= moment_ns]
     held = {account: replay.at(account, moment_ns + 1) for account in there}
-    sums_of_all = await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+    sums_of_all = await ledger.statements.trial.whole(replay.tenant, 1, moment_ns)
     assert sums_of_all is not None
     assert sums_of_all.totals.debits_posted == sums_of_all.totals.credits_posted
     assert sums_of_all.totals.debit_balance == sums_of_all.totals.credit_balance
@@ -124,7 +126,7 @@ async def check_trial(ledger: Ledger, replay: Replay, moment_ns: int, codes: dic
     found: list[tuple[str, tuple[int, ...]]] = []
     cursor = None
     while not found or cursor:
-        page = await ledger.statements.trial.page(TENANT, 1, moment_ns, cursor, 3)
+        page = await ledger.statements.trial.page(replay.tenant, 1, moment_ns, cursor, 3)
         assert page is not None
         assert page.data
         assert (page.as_of, page.seq) == (sums_of_all.as_of, sums_of_all.seq)

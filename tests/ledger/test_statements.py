@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyledger.ledger import BadCursor, Ledger, partitions
-from pyledger.ledger.statements import NotOpenedYet, Period, history
+from pyledger.ledger.statements import NotOpenedYet, Period, history, many
 from pyledger.ledger.times import nanoseconds
 from tests.ledger.replaying import NOTHING, Life, Replay
 from tests.ledger.statement_checks import (
@@ -48,6 +48,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "PARTITION_RETRY_S", 0.3)
     monkeypatch.setattr(history, "LOOK_ROWS_FIRST", 5)
     monkeypatch.setattr(history, "DECLINED_ROWS_FIRST", 1)
+    monkeypatch.setattr(many, "LOOK_ROWS_FIRST", 50)
+    monkeypatch.setattr(many, "MANY_ROWS_FIRST", 1)
 
 
 async def live(ledger: Ledger, database: Database, dice: random.Random) -> dict[str, int]:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from pyledger.ledger import BadCursor, partitions
-from pyledger.ledger.statements import NotOpenedYet, Period, history, statements, trial
+from pyledger.ledger.statements import NotOpenedYet, Period, history, many, statements, trial
 from pyledger.ledger.statements.nouns import (
     Disagrees,
     HistoryArchived,
@@ -131,7 +131,7 @@ async def test_declines_of_many_accounts_have_a_bound(database: Database, monkey
         moment_ns = replay.moments[-2]
         ledger.reads.indexed_ns = moment_ns
         await check_trial(ledger, replay, moment_ns, dict.fromkeys([*poor, rich], 1))
-        monkeypatch.setattr(history, "MANY_DECLINED_ROWS_MAX", 1_000)
+        monkeypatch.setattr(many, "MANY_DECLINED_ROWS_MAX", 1_000)
         with pytest.raises(TooManyRows):
             await ledger.statements.trial.whole(TENANT, 1, moment_ns)
 

@@ -13,12 +13,13 @@ import pytest
 
 from pyledger import sql
 from pyledger.ledger import Filter, Ledger
+from pyledger.ledger.connections import QUERIES
 from pyledger.ledger.nouns import HISTORY_CONNECTIONS_MAX
-from pyledger.ledger.statements import Period, history
+from pyledger.ledger.statements import HistoryNotIndexed, Period, history, many
 from pyledger.ledger.statements.pace import Pace
 from pyledger.server.documents import FORMS, made
 from tests.ledger.replaying import Replay
-from tests.ledger.tools import TENANT, fields, make_accounts, opened, run_as_admin, transfers
+from tests.ledger.tools import TENANT, fields, make_accounts, opened, run_as_admin, transfer, transfers
 from tests.support.clusters import Database
 
 HELD_S_MAX = 0.05
@@ -83,7 +84,8 @@ async def test_pieces_take_turns_and_rest_as_long_as_they_took() -> None:
 async def test_a_trial_balance_of_now_is_answered_while_others_post(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "TAIL_ROWS_MAX", 100)
+    for module in (history, many):
+        monkeypatch.setattr(module, "TAIL_ROWS_MAX", 100)
     async with opened(database) as ledger:
         accounts = await make_accounts(ledger, 5)
         seen: dict[str, Any] = {}
@@ -108,6 +110,48 @@ async def test_a_trial_balance_of_now_is_answered_while_others_post(
         found = await ledger.statements.trial.whole(TENANT, 1, None)
         assert found is not None
         assert found.totals.debits_posted == "2000"
+
+
+async def test_pages_of_a_trial_balance_of_now_go_on_while_others_post(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "LOOK_ROWS_FIRST", 0)
+    monkeypatch.setattr(many, "TAIL_ROWS_MAX", 100)
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger, 5)
+        for _ in range(10):
+            await ledger.writer.submit(transfers([fields(*accounts[3:]) for _ in range(20)]))
+        page = await ledger.statements.trial.page(TENANT, 1, None, None, 4)
+        assert page is not None
+        await ledger.writer.submit(transfers([fields(*accounts[3:]) for _ in range(20)]))
+        second = await ledger.statements.trial.page(TENANT, 1, None, page.next, 4)
+        assert second is not None
+        assert [row.credits_posted for row in second.data or []] == ["200"]
+        await ledger.writer.submit(transfers([fields(*accounts[3:]) for _ in range(200)]))
+        with pytest.raises(HistoryNotIndexed):
+            await ledger.statements.trial.page(TENANT, 1, None, page.next, 4)
+
+
+async def test_a_look_at_the_tail_does_not_go_through_the_batches_before_it(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for _ in range(200):
+            await ledger.writer.submit(transfer(debit, credit))
+        moments = (await Replay.of(database, TENANT)).moments
+        pool = await ledger.reads._pool._get()
+        for name, *asked in (
+            ("scan_newest_first", moments[-1], moments[-9], 50_000),
+            ("scan_newest_first", moments[-1], moments[-9], 3),
+            ("scan_oldest_first", moments[-9], moments[-1], 50_000),
+        ):
+            plan = await pool.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {QUERIES[name]}", 0, *asked)
+            assert max(passed(json.loads(plan[0][0])[0]["Plan"])) < 20
+
+
+def passed(node: dict[str, Any]) -> list[int]:
+    """The rows that each node of a plan has passed."""
+    own = node["Actual Rows"] + sum(node.get(f"Rows Removed by {what}", 0) for what in ("Filter", "Index Recheck"))
+    return [own, *(rows for child in node.get("Plans", []) for rows in passed(child))]
 
 
 async def test_by_date_no_text_is_written_to_a_disk(database: Database) -> None:
@@ -144,14 +188,14 @@ async def test_further_pages_do_not_look_for_what_the_first_has_found(database: 
         for _ in range(9):
             await ledger.writer.submit(transfers([fields(debit, credit)]))
         looks: list[tuple[Any, ...]] = []
-        fetch = ledger.statements._history._fetch
+        fetch = ledger.statements._history.fetch
 
         async def watched(name: str, *arguments: object) -> list[Any]:
             if name == "last_scanned":
                 looks.append(arguments)
             return await fetch(name, *arguments)
 
-        ledger.statements._history._fetch = watched  # type: ignore[method-assign]
+        ledger.statements._history.fetch = watched  # type: ignore[method-assign]
         moments = (await Replay.of(database, TENANT)).moments
         asked = Period(moments[-7], moments[-2])
         page = await ledger.statements.page(TENANT, credit, asked, None, 1)

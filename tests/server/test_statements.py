@@ -117,6 +117,25 @@ def test_no_cell_is_a_formula_and_no_text_is_markup(busy: Books) -> None:
     assert as_text("plain-1") == "plain-1"
 
 
+def test_the_printed_page_says_what_it_is_of_on_each_sheet(busy: Books) -> None:
+    pages = whole(busy)
+    page = statement(busy, "?format=html").body.decode()
+    head = page[page.index("<thead>") : page.index("</thead>")]
+    assert page.count("<thead>") == 1
+    assert busy.wallet in head, "what is repeated on each sheet names the account"
+    end = page[page.index('<tbody class="end">') :]
+    for name in ("debits", "credits"):
+        assert f">{major(pages[name], 2)}<" in end
+    assert "14.00" in end
+
+
+def test_a_period_ends_with_its_last_day(busy: Books) -> None:
+    march = "since=2026-03-01T00:00:00Z&until=2026-04-01T00:00:00Z&by=effective"
+    page = statement(busy, f"?format=html&{march}").body.decode()
+    assert "2026-03-01 00:00:00 to 2026-03-31 23:59:59 (UTC)" in page
+    assert "2026-04-01" not in page
+
+
 def test_minor_units_as_people_write_them() -> None:
     dice = random.Random(0)
     assert [major("5", 2), major("-5", 2), major("0", 0), major("-1250", 2), major("7", 3)] == [

@@ -22,9 +22,6 @@ from pyledger.ledger.statements.nouns import (
     DECLINED_ROWS_MAX,
     LOOK_ROWS_FIRST,
     LOOKS_MAX,
-    MANY_ACCOUNTS,
-    MANY_DECLINED_ROWS_MAX,
-    MANY_ROWS_FIRST,
     MOVES,
     RECENT_MAX,
     TAIL_ROWS_MAX,
@@ -39,9 +36,6 @@ from pyledger.ledger.statements.nouns import (
 from pyledger.ledger.statements.pace import Pace
 
 _QUERIES: Final = sql.load("pyledger.ledger.statements")
-
-_MANY_PIECE_ROWS: Final = 250
-"""Balances that are read at once, see `Pace`."""
 
 T = TypeVar("T")
 
@@ -95,7 +89,8 @@ class History:
         self._known: Recent[Last] = Recent()
         self._passed: Recent[int] = Recent()
 
-    async def _fetch(self, name: str, *arguments: object) -> list[Any]:
+    async def fetch(self, name: str, *arguments: object) -> list[Any]:
+        """All rows of a named query of this shard."""
         try:
             of = _QUERIES if name in _QUERIES else QUERIES
             return await self._pool.rows(name, self._shard, *arguments, of=of)
@@ -104,11 +99,11 @@ class History:
 
     async def batch_at(self, moment_ns: int) -> int:
         """The last batch that has a row at or before a moment; 0 if there is none."""
-        return int((await self._fetch("batch_at", moment_ns))[0][0])
+        return int((await self.fetch("batch_at", moment_ns))[0][0])
 
     async def check_kept(self, from_ns: int, until_ns: int) -> None:
         """Raises `HistoryArchived` if rows between two moments are not in the journal any more."""
-        if (await self._fetch("archived", from_ns, until_ns))[0][0]:
+        if (await self.fetch("archived", from_ns, until_ns))[0][0]:
             raise HistoryArchived("rows that this takes were archived")
 
     def know(self, tenant: int, account: str, until_ns: int, held: Counters) -> None:
@@ -139,7 +134,7 @@ class History:
             if looking.until_ns <= looking.opened_ns:
                 return None
             asked = (looking.tenant, looking.account, looking.opened_ns, looking.until_ns)
-            row = (await self._fetch("last_indexed", *asked, rows_max))[0]
+            row = (await self.fetch("last_indexed", *asked, rows_max))[0]
             rows_max = min(8 * rows_max, DECLINED_ROWS_MAX)
             # What one side's first look did not reach may still be later than what the other side has.
             if row["recorded_ns"] is not None and (row["edge_ns"] is None or row["recorded_ns"] >= row["edge_ns"]):
@@ -153,9 +148,9 @@ class History:
         while from_ns < looking.until_ns:
             if looked >= TAIL_ROWS_MAX:
                 raise HistoryNotIndexed("too many rows before this moment are not indexed yet")
-            edge_ns, more = (await self._fetch("scan_newest_first", looking.until_ns, from_ns, rows_max))[0]
+            edge_ns, more = (await self.fetch("scan_newest_first", looking.until_ns, from_ns, rows_max))[0]
             low_ns = from_ns if edge_ns is None else max(from_ns, edge_ns)
-            found = await self._fetch("last_scanned", looking.tenant, looking.account, low_ns, looking.until_ns)
+            found = await self.fetch("last_scanned", looking.tenant, looking.account, low_ns, looking.until_ns)
             if found:
                 return found[0]
             looking.until_ns = low_ns if more else from_ns
@@ -189,7 +184,7 @@ class History:
     ) -> tuple[list[Entry], int]:
         """The first entries by one look, and where the next look begins if these are all of it."""
         looked_max = 2 * limit + 1  # some rows are declined, or of holds
-        rows = await self._fetch("entries_indexed", tenant, account, from_ns, until_ns, kinds, looked_max, limit)
+        rows = await self.fetch("entries_indexed", tenant, account, from_ns, until_ns, kinds, looked_max, limit)
         edge_ns = rows[0]["edge_ns"]
         found = await self._entries([row for row in rows if row["recorded_ns"] is not None])
         return found, until_ns if edge_ns is None else edge_ns + 1
@@ -198,45 +193,21 @@ class History:
         self, tenant: int, account: str, from_ns: int, until_ns: int, kinds: tuple[int, ...], limit: int, rows_max: int
     ) -> tuple[list[Entry], int]:
         """The same in the tail, of so many rows whoever's they are."""
-        edge_ns, _ = (await self._fetch("scan_oldest_first", from_ns, until_ns, rows_max))[0]
+        edge_ns, _ = (await self.fetch("scan_oldest_first", from_ns, until_ns, rows_max))[0]
         if edge_ns is None:
             return [], until_ns
         edge_ns = min(edge_ns, until_ns)
-        rows = await self._fetch("entries_scanned", tenant, account, from_ns, edge_ns, kinds, limit)
+        rows = await self.fetch("entries_scanned", tenant, account, from_ns, edge_ns, kinds, limit)
         return await self._entries(rows), edge_ns
 
-    async def of_many(self, tenant: int, opened: dict[str, int], until_ns: int) -> dict[str, Counters]:
-        """What each account held right before a moment, of accounts and when they were opened.
+    async def rows_between(self, from_ns: int, until_ns: int) -> int:
+        """Rows of the batches that begin between two moments, whoever's they are; or more than `TAIL_ROWS_MAX`."""
+        return int((await self.fetch("rows_between", from_ns, until_ns, TAIL_ROWS_MAX + 1))[0][0])
 
-        Raises `HistoryNotIndexed`, `HistoryArchived` or `TooManyRows`."""
-        border_ns = min(until_ns, self._reads.indexed_ns)
-        await self._check_tail(border_ns, until_ns)
-        found: dict[str, Last] = {}
-
-        def keep(rows: Sequence[Any]) -> None:
-            found.update({row["id"]: Last.of(row) for row in rows if row["after"] is not None})
-
-        rows = await self._fetch("many_scanned", tenant, list(opened), border_ns, until_ns)
-        await self._pace.each(rows, keep, _MANY_PIECE_ROWS)
-        rest = [account for account in opened if account not in found and opened[account] < border_ns]
-        rows_left = MANY_DECLINED_ROWS_MAX
-        for at in range(0, len(rest), MANY_ACCOUNTS):
-            asked, rows_max = rest[at : at + MANY_ACCOUNTS], MANY_ROWS_FIRST
-            while asked:
-                rows = await self._fetch("many_indexed", tenant, asked, border_ns, rows_max)
-                await self._pace.each(rows, keep, _MANY_PIECE_ROWS)
-                asked, rows_max = [row["id"] for row in rows if row["unsure"]], 8 * rows_max
-                rows_left -= len(asked) * rows_max
-                if rows_left < 0:
-                    raise TooManyRows("too many commands were declined before this moment")
-        last = {account: found.get(account) or Last(opened_ns, Counters()) for account, opened_ns in opened.items()}
-        await self.check_kept(min((each.recorded_ns for each in last.values()), default=until_ns), until_ns)
-        return {account: each.held for account, each in last.items()}
-
-    async def _check_tail(self, border_ns: int, until_ns: int) -> None:
-        """Raises `HistoryNotIndexed` if there are too many rows without indexes between two moments."""
-        if (await self._fetch("rows_between", border_ns, until_ns))[0][0] > TAIL_ROWS_MAX:
-            raise HistoryNotIndexed("too many rows before this moment are not indexed yet")
+    @property
+    def indexed_ns(self) -> int:
+        """All rows before it can be found by account."""
+        return self._reads.indexed_ns
 
     async def dated(
         self, tenant: int, subject: Subject, place: DatedPlace, limit: int
@@ -245,8 +216,9 @@ class History:
 
         Raises `TooManyRows`, `HistoryNotIndexed` or `HistoryArchived`."""
         border_ns = min(place.known_ns, max(subject.created_ns, self._reads.indexed_ns))
-        await self._check_tail(border_ns, place.known_ns)
-        rows = await self._fetch(
+        if await self.rows_between(border_ns, place.known_ns) > TAIL_ROWS_MAX:
+            raise HistoryNotIndexed("too many rows are not indexed yet")
+        rows = await self.fetch(
             "dated", tenant, subject.id, subject.created_ns, border_ns, place.known_ns, DATED_ROWS_MAX + 1,
             place.from_ns, place.until_ns, place.moment_ns, place.recorded_ns, limit,
         )  # fmt: skip

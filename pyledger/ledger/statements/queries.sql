@@ -89,8 +89,10 @@ SELECT EXISTS (
 )
 
 -- name: rows_between
--- Rows of the batches that begin between two moments.
-SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3
+-- Rows of the first $4 batches that begin between two moments.
+SELECT coalesce(sum(rows), 0)::bigint FROM (
+    SELECT rows FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3 ORDER BY first_ns LIMIT $4
+) AS found
 
 -- name: dated
 -- In the order of effective dates: at most $12 rows from the place ($10, $11) on and before $9, and what moved before $8,
@@ -192,3 +194,32 @@ FROM (
         AND side.account = ANY ($3::uuid[])
 ) AS found
 GROUP BY account
+
+-- name: many_changed
+-- Of each account that has accepted rows from $4 on and before $5 the first one, and what the hold held that it posts.
+WITH first AS MATERIALIZED (
+    SELECT account, min(place) AS place
+    FROM (
+        SELECT side.account, encode(int8send(recorded_ns) || uuid_send(id), 'hex') COLLATE "C" AS place
+        FROM pyledger.journal
+        CROSS JOIN LATERAL (VALUES (debit_account), (credit_account)) AS side (account)
+        WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $4 AND recorded_ns < $5 AND status = 0
+            AND kind >= 3 AND side.account = ANY ($3::uuid[])
+    ) AS found
+    GROUP BY account
+)
+SELECT first.account::text AS id, row.kind, row.debit_account = first.account AS is_debit, row.amount::text,
+    CASE WHEN row.debit_account = first.account THEN row.debit_after ELSE row.credit_after END AS after,
+    hold.amount::text AS held
+FROM first
+CROSS JOIN LATERAL (
+    SELECT * FROM pyledger.journal
+    WHERE id = substr(place, 17)::uuid AND tenant = $2 AND shard = $1
+        AND recorded_ns = ('x' || left(place, 16))::bit(64)::bigint
+    LIMIT 1
+) AS row
+LEFT JOIN LATERAL (
+    SELECT amount FROM pyledger.journal
+    WHERE row.kind = 5 AND id = row.target AND tenant = $2 AND shard = $1 AND kind = 4 AND status = 0
+    LIMIT 1
+) AS hold ON true

@@ -29,6 +29,19 @@ def follow(running: Counters, entry: Entry, *, exact: bool) -> Counters:
     return after
 
 
+def undone(after: Counters, kind: int, amount: int, held: int, is_debit: bool) -> Counters:
+    """What an account held right before an entry; `held` is what the hold held that it posts. Raises `Disagrees`."""
+    pending = {"pending": amount, "post": -held, "void": -amount, "expire": -amount}.get(KINDS[kind], 0)
+    posted = amount if kind in MOVES else 0
+    if is_debit:
+        before = after._replace(debits_pending=after[0] - pending, debits_posted=after[1] - posted)
+    else:
+        before = after._replace(credits_pending=after[2] - pending, credits_posted=after[3] - posted)
+    if min(before) < 0:
+        raise Disagrees(f"a {KINDS[kind]} of {amount} leads to {after}")
+    return before
+
+
 def row_of(entry: Entry, balances: BalancesAt) -> StatementRow:
     """An entry as it is shown, with the balances after it."""
     more: dict[str, Any] = {}

@@ -21,8 +21,8 @@ from pyledger._rust import Engine, held_accounts
 from pyledger.ledger import cursors
 from pyledger.ledger.nouns import PAGE_ROWS_MAX, BadCursor
 from pyledger.ledger.statements.history import History
+from pyledger.ledger.statements.many import Many
 from pyledger.ledger.statements.nouns import (
-    NS_MAX,
     Counters,
     Digits,
     Disagrees,
@@ -104,8 +104,13 @@ class _Look:
     ledger: dict[str, Any]
     held: bytes
     at_ns: int
-    seq: int | None
-    """The last batch, if that moment is now."""
+    head_seq: int
+    head_ns: int
+
+    @property
+    def is_now(self) -> bool:
+        """Whether what is held now is the answer."""
+        return self.at_ns == self.head_ns
 
 
 @dataclass(slots=True)
@@ -144,6 +149,7 @@ class Trial:
 
     def __init__(self, writer: Writer, history: History, pace: Pace) -> None:
         self._writer, self._history, self._pace = writer, history, pace
+        self._many = Many(history, pace)
 
     async def whole(self, tenant: int, number: int, moment_ns: int | None) -> TrialBalance | None:
         """By code, in one answer; None if there is no such ledger.
@@ -208,7 +214,7 @@ class Trial:
         at_ns = head_ns if moment_ns is None else min(moment_ns, head_ns)
         if at_ns < nanoseconds(ledger["created_at"]):
             raise NotOpenedYet("the ledger was opened later")
-        return _Look(ledger, found[1], at_ns, head_seq if at_ns == head_ns else None)
+        return _Look(ledger, found[1], at_ns, head_seq, head_ns)
 
     async def _accounts(self, look: _Look) -> list[_Account]:
         """Those that were there then, and at most one more than was asked for."""
@@ -222,10 +228,11 @@ class Trial:
 
     async def _held(self, tenant: int, look: _Look, accounts: list[_Account]) -> list[Counters]:
         """What each of them held then."""
-        if look.seq is not None:
+        if look.is_now:
             return [account.now for account in accounts]
         opened = {account.id: account.created_ns for account in accounts}
-        held = await self._history.of_many(tenant, opened, min(look.at_ns + 1, NS_MAX))
+        now = {account.id: account.now for account in accounts}
+        held = await self._many.before(tenant, opened, look.at_ns + 1, now, look.head_ns)
         return [held[account.id] for account in accounts]
 
     async def _answer(self, look: _Look, accounts: list[_Account], held: list[Counters]) -> TrialBalance:
@@ -238,8 +245,8 @@ class Trial:
                 totals.add(counters)
 
         await self._pace.each(list(zip(accounts, held, strict=True)), add, _PIECE_ACCOUNTS)
-        seq = look.seq
-        if seq is None:
+        seq = look.head_seq
+        if not look.is_now:
             seq = await self._history.batch_at(look.at_ns)
             await self._writer.read(lambda _: None)
         return TrialBalance(

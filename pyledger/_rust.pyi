@@ -14,7 +14,8 @@ from pyledger._rust_feed import FeedPage, FeedQuestion, FeedRows, Sides
 from pyledger._rust_requests import (
     Commands,
     Malformed,
-    ReadLines,
+    ReadRows,
+    RowReader,
     decode_account,
     decode_accounts,
     decode_ledger,
@@ -23,14 +24,13 @@ from pyledger._rust_requests import (
     decode_transfers,
     decode_transfers_binary,
     json_depth,
-    read_lines,
 )
 
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
-    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "ReadLines", "Reply", "Sides", "decode_account",
+    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "ReadRows", "Reply", "RowReader", "Sides", "decode_account",
     "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers",
-    "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "read_lines", "tree_root",
+    "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]

@@ -75,43 +75,65 @@ def json_depth(body: bytes) -> int:
     """Levels of objects and arrays within each other; of bytes that are not JSON some number."""
 
 @final
-class ReadLines:
+class RowReader:
+    """Reads the rows of one file from some place on, request by request."""
+
+    def __new__(
+        cls,
+        *,
+        accounts: bool,
+        columns: list[str] | None,
+        imported: bool,
+        ids_from: str,
+        rows_counted: bool,
+        rows_max: int,
+        number: int,
+        torn: bool,
+    ) -> RowReader:
+        """Of transfers or accounts; of cells by their `columns`, or without those of a JSON object a line.
+
+        A request has `rows_max` rows at most. `number` is that of the first line, or row if `rows_counted`; `torn` says
+        that it goes on with a chain that no request can hold. Raises `ValueError` for a column that there is not."""
+
+    def read(self, text: bytes, start: int, *, more: bool, end: bool) -> ReadRows:
+        """The next request, from the byte `start` on; of no bytes if there is not enough to say anything.
+
+        `end` says that the file ends with this, `more` that it does not and that more can be had at once. Raises
+        `ValueError` for a line that is too long to be one."""
+
+@final
+class ReadRows:
     """The rows of some lines of a file, as they are sent. Immutable."""
 
     @property
     def body(self) -> bytes:
-        """The body of a request of all rows."""
+        """The body of a request of all rows that are to be sent; nothing without rows."""
     @property
     def binary(self) -> bool:
-        """Whether that is records of 128 bytes; else, where a row has texts, it is JSON."""
+        """Whether that is records of 128 bytes; else it is JSON."""
     @property
     def rows(self) -> int:
-        """Rows in it. Lines of declined ones are left out."""
+        """Rows in it."""
+    def row(self, place: int) -> tuple[int, str]:
+        """The line of one of them, and its id. Raises `IndexError`."""
     @property
-    def lines(self) -> int:
-        """Lines that were read."""
+    def wrong(self) -> list[tuple[int, str, str, str]]:
+        """Rows that are not sent: line, id or nothing, code, one sentence."""
+    @property
+    def skipped(self) -> int:
+        """Rows that were left out because they were declined."""
+    @property
+    def covers(self) -> int:
+        """Rows that were read, whatever becomes of them."""
     @property
     def bytes(self) -> int:
-        """Their bytes."""
+        """Bytes that were read."""
+    @property
+    def next_number(self) -> int:
+        """The number of the line after those."""
+    @property
+    def torn(self) -> bool:
+        """Whether that one goes on with a chain that no request can hold."""
     @property
     def depends(self) -> bool:
         """Whether a row acts on another one or is an imported event, so that none may overtake another."""
-    @property
-    def last_id(self) -> str | None:
-        """The id of the last row; None if there is no row."""
-
-def read_lines(
-    text: bytes,
-    start: int,
-    *,
-    columns: list[str] | None,
-    imported: bool,
-    ids_from: str,
-    number: int,
-    rows_max: int,
-) -> ReadLines | None:
-    """Read whole lines of transfers from the byte `start` on; None if one is out of the ordinary in any way.
-
-    Cells by their `columns`, or without those a JSON object each. `number` is that of the first line, for ids derived
-    from `ids_from`, which may be empty. Raises `ValueError` for a column that there is not.
-    """

@@ -15,15 +15,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from pyledger._rust import decode_transfers, decode_transfers_binary
-from pyledger.bulk.batches import Prepared, requests
-from pyledger.bulk.cells import Reading
-from pyledger.bulk.nouns import BATCH_ROWS_MAX
-from pyledger.bulk.reading import blocks_of
+from pyledger._rust import LIMITS, ReadRows, decode_transfers, decode_transfers_binary
+from pyledger.bulk.cursor import Position
+from pyledger.bulk.nouns import Reading
+from pyledger.bulk.reading import requests
 from tests.server.talk import Talker
 from tests.support.process import ServerProcess
 from tests.test_bulk import BANK, LEDGER, SHOP, balances, imported, number, open_books, reported
 
+BATCH_ROWS_MAX = LIMITS["batch_rows_max"]
 NAMES = ("id", "debit_account_id", "credit_account_id", "amount", "ledger", "code", "flags", "reference", "status")
 
 
@@ -48,13 +48,13 @@ def written(folder: Path, form: str, lines: list[str]) -> Path:
     return file
 
 
-def prepared(file: Path, done: int = 0) -> list[Prepared]:
-    """The requests of a file, of all rows but the first."""
-    source = blocks_of(file, file.suffix.removeprefix("."), Reading("transfers"), lambda _read: None)
-    return list(requests("transfers", source, done))
+def prepared(file: Path, position: Position | None = None) -> list[ReadRows]:
+    """The requests of a file, from a position on."""
+    form, after = file.suffix.removeprefix("."), position or Position("", "", "")
+    return list(requests(file, form, Reading("transfers"), after, lambda _read: None))
 
 
-def sent(found: list[Prepared]) -> list[list[int]]:
+def sent(found: list[ReadRows]) -> list[list[int]]:
     """The places of the rows that are sent, request by request."""
     decoded = [
         (decode_transfers_binary if each.binary else decode_transfers)(each.body, 1) for each in found if each.rows
@@ -63,9 +63,9 @@ def sent(found: list[Prepared]) -> list[list[int]]:
     return [[uuid.UUID(id).int - first for id in each.ids] for each in decoded]
 
 
-def told(found: list[Prepared]) -> dict[int, str]:
+def told(found: list[ReadRows]) -> dict[int, str]:
     """What is said of the others, by line."""
-    return {row.line: row.code for each in found for row in each.bad}
+    return {line: code for each in found for line, _id, code, _detail in each.wrong}
 
 
 WRONG = {
@@ -145,11 +145,12 @@ def test_a_chain_that_no_request_can_hold_is_not_sent_at_all(tmp_path: Path, for
         assert {*told(found).values()} == ({"linked_chain_too_long"} if chain > BATCH_ROWS_MAX else set())
         assert len(told(found)) + len(places) == before + chain + 1
         # Going on from the end of any request comes to the same.
-        done = 0
-        for number_of, request in enumerate(found):
-            rest = prepared(file, done)
-            assert [told([each]) for each in rest] == [told([each]) for each in found[number_of:]]
-            done += request.block.covers
+        after = Position("", "", "")
+        for place, request in enumerate(found):
+            after.bytes += request.bytes
+            after.number, after.torn = request.next_number, request.torn
+            rest = prepared(file, after)
+            assert (sent(rest), told(rest)) == (sent(found[place + 1 :]), told(found[place + 1 :]))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

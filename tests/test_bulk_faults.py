@@ -11,8 +11,10 @@ import fcntl
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -142,6 +144,22 @@ def test_a_report_that_has_lost_rows_is_not_gone_on_with(server: ServerProcess, 
     os.utime(file)
     done = pyledger("import", "transfers", file, "--url", server.url)
     assert (done.returncode, "is of another file, report" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_server_that_takes_less_gets_smaller_requests(
+    start_server: Callable[..., ServerProcess], database: Database, tmp_path: Path
+) -> None:
+    server = start_server(database, batch_rows_max=1_000, body_bytes_max=100_000)
+    talker, file, rows = Talker(server.url), tmp_path / "many.csv", 10_000
+    open_books(talker)
+    bad = with_bad_rows(file, rows, 997)
+    done = imported("transfers", file, server.url)
+    assert (done["rows"], done["accepted"], done["malformed"]) == (rows, rows - len(bad), len(bad))
+    assert reported(tmp_path / "many.csv.rejected.csv") == bad
+    server.stop(signal.SIGTERM)
+    server = start_server(database, batch_rows_max=100)
+    refused = pyledger("import", "transfers", file, "--url", server.url, "--progress", tmp_path / "other")
+    assert (refused.returncode, "batch_too_large" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_dry_run_leaves_an_import_that_is_to_go_on_alone(server: ServerProcess, tmp_path: Path) -> None:

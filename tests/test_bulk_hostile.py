@@ -19,11 +19,10 @@ import pyarrow.parquet
 import pytest
 
 from pyledger import cli
-from pyledger._rust import decode_transfers
-from pyledger.bulk.batches import Prepared, requests
-from pyledger.bulk.cells import Reading
-from pyledger.bulk.nouns import BulkError
-from pyledger.bulk.reading import blocks_of
+from pyledger._rust import ReadRows, decode_transfers
+from pyledger.bulk.cursor import Position
+from pyledger.bulk.nouns import BulkError, Reading
+from pyledger.bulk.reading import requests
 
 HEADER = b"id,debit_account_id,credit_account_id,amount,ledger,code,reference\n"
 TIME_S_MAX = 20.0
@@ -35,16 +34,16 @@ def row(place: int, reference: bytes = b"") -> bytes:
     return f"{id},{debit},{credit},5,1,1,".encode() + reference + b"\n"
 
 
-def prepared(file: Path, reading: Reading | None = None) -> list[Prepared]:
+def prepared(file: Path, reading: Reading | None = None) -> list[ReadRows]:
     """The requests of a file."""
     form = file.suffix.removeprefix(".")
-    return list(requests("transfers", blocks_of(file, form, reading or Reading("transfers"), lambda _read: None), 0))
+    return list(requests(file, form, reading or Reading("transfers"), Position("", "", ""), lambda _read: None))
 
 
 def told(file: Path, reading: Reading | None = None) -> tuple[int, dict[int, str]]:
     """How many rows are sent, and by line what is said of the others."""
     found = prepared(file, reading)
-    bad = {each.line: each.code for request in found for each in request.bad}
+    bad = {line: code for request in found for line, _id, code, _detail in request.wrong}
     return sum(request.rows for request in found), bad
 
 
@@ -161,5 +160,5 @@ def test_a_table_comes_back_from_its_own_reader(tmp_path: Path) -> None:
             table.writerow(["id", "amount", "reference"])
             table.writerows([uuid.UUID(int=(1 << 100) + place), "5", text] for place, text in enumerate(texts))
         (request,) = prepared(file)
-        assert (request.rows, request.bad) == (len(texts), [])
+        assert (request.rows, request.wrong) == (len(texts), [])
         assert [each["reference"] for each in json.loads(request.body)["transfers"]] == texts

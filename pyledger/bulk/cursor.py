@@ -20,8 +20,7 @@ from typing import Final
 
 import msgspec
 
-from pyledger.bulk.cells import Reading
-from pyledger.bulk.nouns import LINE_BYTES_MAX, BulkError
+from pyledger.bulk.nouns import LINE_BYTES_MAX, BulkError, Reading
 
 HEAD_BYTES: Final = 64 * 1024
 """Of the file, to know it again."""
@@ -30,12 +29,18 @@ _HEADER: Final = b"line,id,status,code,detail\r\n"
 
 
 class Position(msgspec.Struct):
-    """The cursor: which file into which server, how many rows of it are answered for, and what became of them."""
+    """The cursor: which file into which server, how many rows of it are answered for, and what became of them.
+
+    It goes on after so many `bytes` of rows, with the line `number`; `torn` says that this is in the middle of a chain
+    that cannot be sent."""
 
     file: str
     url: str
     report: str
     rows: int = 0
+    bytes: int = 0
+    number: int = 0
+    torn: bool = False
     last_id: str = ""
     report_bytes: int = 0
     finished: bool = False

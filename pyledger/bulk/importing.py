@@ -10,26 +10,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from pyledger._rust import REFUSALS as TABLE
-from pyledger._rust import Commands, Engine, decode_accounts, decode_transfers, decode_transfers_binary
+from pyledger._rust import Commands, Engine, ReadRows, decode_accounts, decode_transfers, decode_transfers_binary
 from pyledger.bulk import parquet
-from pyledger.bulk.batches import ANY_TENANT, Prepared, requests
-from pyledger.bulk.cells import Reading, peek
+from pyledger.bulk.answers import Answered, Verdict, of_json, of_records
 from pyledger.bulk.cursor import Cursor, Position, alone, identity
-from pyledger.bulk.nouns import ACCOUNTS, TRANSFERS, BulkError, Interrupted
-from pyledger.bulk.reading import blocks_of, form_of
+from pyledger.bulk.nouns import (
+    ACCOUNTS,
+    BATCH_ROWS_MAX,
+    BATCH_ROWS_MIN,
+    TRANSFERS,
+    BulkError,
+    Interrupted,
+    Reading,
+    TooMuch,
+)
+from pyledger.bulk.reading import form_of, requests
 from pyledger.bulk.showing import Bar
-from pyledger.client.binary import CONTENT_TYPE, RESULT, TRANSFER
+from pyledger.client.binary import CONTENT_TYPE, TRANSFER
 from pyledger.client.errors import AccessDenied, LedgerError, NotFound, Unavailable
 from pyledger.client.nouns import TransferFlags
-from pyledger.client.refusals import REFUSALS
 from pyledger.client.retry import Retry
 from pyledger.client.transport import JSON, Transport, path
 
@@ -39,27 +44,9 @@ ANSWER_TIMEOUT_S: Final = 60.0
 _DETAILS: Final = {code: detail for _number, code, _kind, detail in TABLE}
 _SHAPE: Final = frozenset(code for _number, code, kind, _detail in TABLE if kind == "malformed")
 """Refusals that follow from a row alone, whatever is in the books."""
+_ANY_TENANT: Final = 1
+"""Rows are only read here; whose they are follows from the key."""
 _REGRESSED: Final = "imported_must_not_regress"
-
-
-class _Result(msgspec.Struct):
-    """What a reply in JSON says of one row."""
-
-    id: str
-    status: str = "accepted"
-    refusal: str = ""
-    detail: str = ""
-
-
-class _Results(msgspec.Struct):
-    results: list[_Result]
-
-
-_read_results = msgspec.json.Decoder(_Results).decode
-Verdict = tuple[int, str, str]
-"""Which row of a request, its status, and the code of its refusal."""
-Answered = tuple[list[Verdict], int]
-"""What was not accepted, and how many rows had been decided before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +89,13 @@ async def _take(order: Order) -> Position:
     cursor = Cursor.open(order.progress_file, report, position, keep=not order.dry_run)
     total = parquet.rows_of(order.file) if form == "parquet" else order.file.stat().st_size
     with Bar(f"{order.file.name}", total, show=order.show) as bar:
-        source = blocks_of(order.file, form, order.reading, bar.advance)
-        coming = requests(order.reading.what, source, cursor.position.rows)
+
+        def coming(rows_max: int) -> Iterator[ReadRows]:
+            return requests(order.file, form, order.reading, cursor.position, bar.advance, rows_max)
+
         try:
             if order.dry_run:
-                await asyncio.to_thread(_try, order.reading.what, coming, cursor)
+                await asyncio.to_thread(_try, order.reading.what, coming(BATCH_ROWS_MAX), cursor)
             else:
                 await _connected(order, coming, cursor)
         finally:
@@ -114,7 +103,7 @@ async def _take(order: Order) -> Position:
     return cursor.position
 
 
-async def _connected(order: Order, coming: Iterator[Prepared], cursor: Cursor) -> None:
+async def _connected(order: Order, coming: Callable[[int], Iterator[ReadRows]], cursor: Cursor) -> None:
     try:
         transport = Transport(
             order.url, order.key, retry=Retry(), timeout_s=ANSWER_TIMEOUT_S, connections_max=order.in_flight,
@@ -122,9 +111,17 @@ async def _connected(order: Order, coming: Iterator[Prepared], cursor: Cursor) -
         )  # fmt: skip
     except ValueError as error:
         raise BulkError(str(error)) from error
-    began = cursor.position.rows
+    began, rows_max = cursor.position.rows, BATCH_ROWS_MAX
     try:
-        await _send(transport, order, coming, cursor)
+        await _known(transport, order.reading.what, cursor)
+        while not cursor.position.finished:
+            try:
+                await _send(transport, order, coming(rows_max), cursor)
+            except TooMuch:
+                # From where it is, with requests of half as many rows.
+                rows_max //= 2
+                if rows_max < BATCH_ROWS_MIN:
+                    raise
     except (BulkError, OSError) as error:
         if cursor.position.rows == began and not isinstance(error, Interrupted):
             raise
@@ -133,32 +130,38 @@ async def _connected(order: Order, coming: Iterator[Prepared], cursor: Cursor) -
         await transport.close()
 
 
-async def _send(transport: Transport, order: Order, source: Iterator[Prepared], cursor: Cursor) -> None:
+async def _send(transport: Transport, order: Order, source: Iterator[ReadRows], cursor: Cursor) -> None:
     """Request after request; the next one is made in a thread while the ledger is at those before.
 
     Answers are noted in order, so the cursor never passes a request that was not answered for."""
-    what, flying = order.reading.what, deque[tuple[Prepared, asyncio.Task[Answered]]]()
-    await _known(transport, what, cursor)
-    if cursor.position.finished:
-        return
+    what, flying = order.reading.what, deque[tuple[ReadRows, asyncio.Task[Answered]]]()
     coming = asyncio.create_task(asyncio.to_thread(next, source, None))
 
-    async def land() -> None:
-        request, answer = flying.popleft()
-        verdicts, replayed = await answer
-        _note(request, verdicts, replayed, cursor)
-        cursor.save()
+    async def landed() -> tuple[ReadRows, Answered]:
+        request, answer = flying[0]
+        answered = await answer
+        flying.popleft()
+        return request, answered
+
+    async def note(*answers: tuple[ReadRows, Answered]) -> None:
+        for request, (verdicts, replayed) in answers:
+            _note(request, verdicts, replayed, cursor)
+            cursor.save()
 
     try:
         while (request := await coming) is not None:
             coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+            answers = []
             while len(flying) >= (1 if request.depends else order.in_flight):
-                await land()
+                answers.append(await landed())
             flying.append((request, asyncio.create_task(_ask(transport, what, request))))
+            # The next one is on its way before the last one is noted.
+            await asyncio.sleep(0)
+            await note(*answers)
             if request.depends:
-                await land()
+                await note(await landed())
         while flying:
-            await land()
+            await note(await landed())
     finally:
         for _request, answer in flying:
             answer.cancel()
@@ -184,7 +187,7 @@ async def _known(transport: Transport, what: str, cursor: Cursor) -> None:
         ) from error
 
 
-async def _ask(transport: Transport, what: str, request: Prepared) -> Answered:
+async def _ask(transport: Transport, what: str, request: ReadRows) -> Answered:
     """Send one request, if there is anything to send."""
     if not request.rows:
         return [], 0
@@ -192,63 +195,45 @@ async def _ask(transport: Transport, what: str, request: Prepared) -> Answered:
     try:
         if request.binary:
             answer = await transport.send("POST", target, request.body, content_type=CONTENT_TYPE, accept=CONTENT_TYPE)
-            return _of_records(answer.body, request.rows)
+            return of_records(answer.body, request.rows)
         answer = await transport.send("POST", target, request.body, content_type=JSON)
     except AccessDenied as error:
         raise BulkError(f"the key may not do this: {error.detail}") from error
     except LedgerError as error:
-        rows = request.sent
-        lines = f"lines {rows[0].line} to {rows[-1].line}"
-        ended = Interrupted if isinstance(error, Unavailable) and error.outcome_unknown else BulkError
+        lines = f"lines {request.row(0)[0]} to {request.row(request.rows - 1)[0]}"
+        ended: type[BulkError] = BulkError
+        if error.code in ("batch_too_large", "body_too_large"):
+            ended = TooMuch
+        elif isinstance(error, Unavailable) and error.outcome_unknown:
+            ended = Interrupted
         raise ended(f"{lines} were not answered for ({error.code}: {error.detail})") from error
-    wrong, _unknown = _of_json(answer.body, request.rows)
+    wrong, _unknown = of_json(answer.body, request.rows)
     return wrong, request.rows if answer.replayed else 0
 
 
-def _of_json(body: bytes, rows: int) -> Answered:
-    """Whether all of them were decided before is said elsewhere."""
-    results = _read_results(body).results
-    if len(results) != rows:
-        raise BulkError(f"the ledger answered for {len(results)} rows instead of {rows}")
-    return [(place, each.status, each.refusal) for place, each in enumerate(results) if each.refusal], 0
-
-
-def _of_records(body: bytes, rows: int) -> Answered:
-    if len(body) != rows * RESULT.size:
-        raise BulkError(f"the ledger answered with {len(body)} bytes, which are not {rows} results")
-    replayed = body[10 :: RESULT.size].count(1)
-    if not body[8 :: RESULT.size].strip(b"\0") and not body[9 :: RESULT.size].strip(b"\0"):
-        return [], replayed
-    wrong = []
-    for place, (recorded_ns, refusal, *_) in enumerate(RESULT.iter_unpack(body)):
-        if refusal:
-            wrong.append((place, "declined" if recorded_ns else "refused", REFUSALS.get(refusal, str(refusal))))
-    return wrong, replayed
-
-
-def _note(request: Prepared, verdicts: list[Verdict], replayed: int, cursor: Cursor) -> None:
+def _note(request: ReadRows, verdicts: list[Verdict], replayed: int, cursor: Cursor) -> None:
     """Into the report and the cursor, in the order of lines."""
     position = cursor.position
-    report = [(row.line, row.text, "malformed", row.code, row.detail) for row in request.bad]
-    for place, status, code in verdicts:
-        row = request.sent[place]
-        report.append((row.line, row.text, status, code, _DETAILS.get(code, "")))
-    for line, text, status, code, detail in sorted(report):
-        cursor.reject(line, peek(text).id or "", status, code, detail)
+    report = [(line, row_id, "malformed", code, detail) for line, row_id, code, detail in request.wrong]
+    report += [(*request.row(place), status, code, _DETAILS.get(code, "")) for place, status, code in verdicts]
+    for told in sorted(report):
+        cursor.reject(*told)
     declined = sum(status == "declined" for _place, status, _code in verdicts)
     refused = {place for place, status, _code in verdicts if status != "declined"}
-    position.rows += request.block.covers
+    position.rows += request.covers
+    position.bytes += request.bytes
+    position.number, position.torn = request.next_number, request.torn
     position.skipped += request.skipped
-    position.malformed += len(request.bad)
+    position.malformed += len(request.wrong)
     position.declined += declined
     position.refused += len(refused)
     position.accepted += request.rows - len(verdicts)
     position.replayed += replayed
     if request.rows and not refused:
-        position.last_id = request.last_id
+        position.last_id = request.row(request.rows - 1)[1]
 
 
-def _try(what: str, source: Iterator[Prepared], cursor: Cursor) -> None:
+def _try(what: str, source: Iterator[ReadRows], cursor: Cursor) -> None:
     """A dry run: an engine without books says what it has against the rows themselves."""
     engine = Engine(0, ledgers_max=1, accounts_max=1, holds_max=1, window_ids=1, seed=1)
     latest: dict[int, int] = {}
@@ -257,7 +242,7 @@ def _try(what: str, source: Iterator[Prepared], cursor: Cursor) -> None:
         if request.rows:
             commands = _decoded(what, request)
             applied = engine.apply([commands], time.time_ns(), [])
-            answered, _replayed = (_of_records if request.binary else _of_json)(applied.replies[0].body, request.rows)
+            answered, _replayed = (of_records if request.binary else of_json)(applied.replies[0].body, request.rows)
             engine.undo()
             wrong = {place: code for place, _status, code in answered if code in _SHAPE}
             if what == TRANSFERS:
@@ -268,9 +253,9 @@ def _try(what: str, source: Iterator[Prepared], cursor: Cursor) -> None:
     cursor.save()
 
 
-def _decoded(what: str, request: Prepared) -> Commands:
+def _decoded(what: str, request: ReadRows) -> Commands:
     decode = decode_accounts if what == ACCOUNTS else decode_transfers_binary if request.binary else decode_transfers
-    return decode(request.body, ANY_TENANT)
+    return decode(request.body, _ANY_TENANT)
 
 
 def _regressed(commands: Commands, latest: dict[int, int]) -> Iterator[int]:

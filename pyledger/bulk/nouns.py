@@ -5,22 +5,23 @@ Guarded here: every column is either one that a command has, or one that only sa
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 LINE_BYTES_MAX: Final = 64 * 1024
-"""A row with everything has less than 4 KiB; what is longer is no row, and is not read to its end."""
-RECORD_LINES_MAX: Final = 64
-"""A row of CSV may go over lines, where a text has them; so many at most."""
-READ_BYTES: Final = 1024 * 1024
+"""Of the first line. What the core says of the others is the same."""
+READ_BYTES: Final = 4 * 1024 * 1024
 """Of a file at once."""
 AHEAD_BYTES: Final = 4 * 1024 * 1024
 """What the lines of a request have, as a rule; where they are longer it has fewer rows."""
+CHAIN_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What the lines of a chain may have; no request could hold more, unless they are mostly spaces."""
 BATCH_ROWS_MAX: Final = 8_190
 """Commands of one request."""
-BATCH_BODY_BYTES_MAX: Final = 12 * 1024 * 1024
-"""Of a request: below the least that a server allows as a rule, 16 MiB."""
-GROUP_ROWS: Final = 64
-"""What resolving a group counts as."""
+BATCH_ROWS_MIN: Final = 64
+"""Where a server takes less than even these it takes no import."""
+PARQUET_ROWS: Final = 8_192
+"""Rows of a Parquet file that are in memory at once."""
 SLICE_ROWS: Final = 50_000
 """Rows that an export reads at once; tens of megabytes."""
 BATCHES_READ_MAX: Final = 10_000
@@ -30,7 +31,6 @@ TRANSFERS: Final = "transfers"
 ACCOUNTS: Final = "accounts"
 FORMATS: Final = ("csv", "jsonl", "parquet")
 
-NUMBERS: Final = frozenset({"ledger", "code", "timeout_s"})
 COLUMNS: Final = {
     TRANSFERS: (
         "id", "debit_account_id", "credit_account_id", "amount", "ledger", "code", "flags", "timeout_s", "pending_id",
@@ -47,23 +47,19 @@ class BulkError(Exception):
     """It cannot be done at all. `str()` is one clear line."""
 
 
+class TooMuch(BulkError):
+    """The server takes no requests of so many rows, or bytes."""
+
+
 class Interrupted(BulkError):
     """It cannot go on, and what was done stays done."""
 
 
-class Row(NamedTuple):
-    """One row of a file: where it stands, the JSON object that the API takes, and what is wrong with it if anything.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read: `what` is transfers or accounts; `ids_from` names the source of rows without ids of their own;
+    `imported` makes each an imported event of the time when it was recorded, or of its effective_at."""
 
-    `raw` is what stands there, where there is no such object."""
-
-    line: int
-    text: bytes
-    code: str = ""
-    detail: str = ""
-    raw: bytes = b""
-
-
-TOO_LONG: Final = "linked_chain_too_long"
-"""The code of each row of a chain that no request can hold."""
-SKIPPED: Final = "skipped"
-"""The code of a row that an import leaves out on purpose."""
+    what: str
+    ids_from: str = ""
+    imported: bool = False

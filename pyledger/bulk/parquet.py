@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from pyledger.bulk.nouns import BATCH_ROWS_MAX, OUTCOMES, BulkError
+from pyledger.bulk.nouns import OUTCOMES, PARQUET_ROWS, BulkError
 
 IGNORED: Final = OUTCOMES - {"status", "recorded_ns"}
 """What an import does not look at."""
@@ -47,10 +47,12 @@ def names_of(path: Path) -> list[str]:
 
 
 class Texts:
-    """A file's rows as lines of CSV without a header, to be read like a file. `advance` hears how many rows."""
+    """A file's rows after the first `done` as lines of CSV without a header, to be read like a file.
 
-    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
-        self._tables, self._advance = _tables_of(path), advance
+    `advance` hears how many rows."""
+
+    def __init__(self, path: Path, done: int, advance: Callable[[int], None]) -> None:
+        self._tables, self._advance = _tables_of(path, done), advance
 
     def read(self, _size: int, /) -> bytes:
         """Some more lines; none at the end. Raises `BulkError`."""
@@ -61,12 +63,14 @@ class Texts:
         return b""
 
 
-def _tables_of(path: Path) -> Iterator[tuple[int, bytes]]:
+def _tables_of(path: Path, done: int) -> Iterator[tuple[int, bytes]]:
     with _readable() as pa:
-        for batch in pa.parquet.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=BATCH_ROWS_MAX):
-            names = batch.schema.names
-            empty = pa.nulls(batch.num_rows, pa.string())
-            columns = [empty if name in IGNORED else as_text(batch.column(name)) for name in names]
+        for batch in pa.parquet.ParquetFile(path, pre_buffer=False).iter_batches(batch_size=PARQUET_ROWS):
+            left = batch.slice(min(done, batch.num_rows))
+            done -= batch.num_rows - left.num_rows
+            names = left.schema.names
+            empty = pa.nulls(left.num_rows, pa.string())
+            columns = [empty if name in IGNORED else as_text(left.column(name)) for name in names]
             yield batch.num_rows, as_csv(pa.table(columns, names))
 
 

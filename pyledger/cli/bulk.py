@@ -60,8 +60,8 @@ def add_commands(commands: Any, common: Options) -> None:
 def _import(asked: Namespace) -> int:
     import uvloop
 
-    from pyledger.bulk.cells import Reading
     from pyledger.bulk.importing import Order, take
+    from pyledger.bulk.nouns import Reading
 
     reading = Reading(asked.what, asked.ids_from, asked.imported)
     order = Order(

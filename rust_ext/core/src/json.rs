@@ -6,12 +6,15 @@
 //! refusal. `null` is the same as leaving a field out.
 
 mod cells;
+pub mod columns;
 pub mod depth;
 mod field;
 mod fields;
+pub mod layout;
 pub mod lines;
 pub mod metadata;
 pub mod reader;
+mod values;
 pub mod write;
 
 use fields::{Fields, Given};
@@ -61,11 +64,11 @@ impl Asker<'_> {
 /// One ledger; its command's id is derived from tenant and number.
 pub fn ledger(body: &[u8], tenant: u32) -> Result<Request, Malformed> {
     single(body, &fields::LEDGER, |given| {
-        let number = given.number.ok_or_else(|| fields::missing("id"))?;
+        let number = given.number.ok_or_else(|| values::missing("id"))?;
         if given.asset.is_empty() {
-            return Err(fields::missing("asset"));
+            return Err(values::missing("asset"));
         }
-        let exponent = given.exponent.ok_or_else(|| fields::missing("exponent"))?;
+        let exponent = given.exponent.ok_or_else(|| values::missing("exponent"))?;
         let id = uuid::of_ledger(tenant, number);
         Ok(Command { kind: CommandKind::Ledger, ledger: number, code: exponent, ..given.command(id, tenant) })
     })
@@ -80,7 +83,7 @@ pub fn account(body: &[u8], tenant: u32, key: Option<&str>) -> Result<Request, M
 /// `{"accounts": [...]}`, each with its id.
 pub fn accounts(body: &[u8], tenant: u32) -> Result<Request, Malformed> {
     batch(body, "accounts", &fields::ACCOUNT, |given| {
-        let id = given.id.ok_or_else(|| fields::missing("id"))?;
+        let id = given.id.ok_or_else(|| values::missing("id"))?;
         Ok(account_command(given, id, tenant))
     })
 }
@@ -94,7 +97,7 @@ pub fn transfer(body: &[u8], tenant: u32, key: Option<&str>) -> Result<Request, 
 /// `{"transfers": [...]}`, each with its id.
 pub fn transfers(body: &[u8], tenant: u32) -> Result<Request, Malformed> {
     batch(body, "transfers", &fields::TRANSFER, |given| {
-        let id = given.id.ok_or_else(|| fields::missing("id"))?;
+        let id = given.id.ok_or_else(|| values::missing("id"))?;
         transfer_command(given, id, tenant)
     })
 }
@@ -162,7 +165,7 @@ fn transfer_command(given: &Given<'_>, id: u128, tenant: u32) -> Result<Command,
     let amount = match given.amount {
         Some(amount) => amount,
         None if flags & WITHOUT_AMOUNT != 0 => AMOUNT_ALL,
-        None => return Err(fields::missing("amount")),
+        None => return Err(values::missing("amount")),
     };
     Ok(Command { amount, target, flags, ..given.command(id, tenant) })
 }
@@ -195,15 +198,15 @@ fn batch(
     let mut request = None;
     while let Some(key) = reader.key(request.is_none())? {
         if key != name {
-            return Err(fields::unknown(&key));
+            return Err(values::unknown(&key));
         }
         if request.is_some() {
-            return Err(fields::twice(name));
+            return Err(values::twice(name));
         }
         request = Some(items(&mut reader, name, body.len(), fields, &command)?);
     }
     reader.end()?;
-    request.ok_or_else(|| fields::missing(name))
+    request.ok_or_else(|| values::missing(name))
 }
 
 fn items(
@@ -216,7 +219,7 @@ fn items(
     /// No object with an id is shorter, so this many at most fit into the body.
     const ITEM_BYTES_MIN: usize = 44;
     if reader.kind()? != Kind::Array {
-        return Err(fields::wrong_type(name, "an array"));
+        return Err(values::wrong_type(name, "an array"));
     }
     reader.open();
     let rows = (body_bytes / ITEM_BYTES_MIN).min(BATCH_ROWS_MAX);

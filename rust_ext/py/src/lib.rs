@@ -41,7 +41,7 @@ mod _rust {
     #[pymodule_export]
     use super::held::held_accounts;
     #[pymodule_export]
-    use super::lines::{ReadLines, read_lines};
+    use super::lines::{ReadRows, RowReader};
     #[cfg(feature = "planted")]
     #[pymodule_export]
     use super::planted::plant;

@@ -5,12 +5,9 @@ use std::borrow::Cow;
 use super::field::Field;
 use super::metadata::{self, WHOLE_MAX};
 use super::reader::{Kind, Reader};
+use super::values::{self, twice, unknown, wrong_type};
 use crate::malformed::{Code, Malformed};
-use crate::nouns::{
-    AMOUNT_ALL, ASSET_BYTES_MAX, Command, CommandKind, LEDGER_MAX, REFERENCE_BYTES_MAX, TIMEOUT_S_MAX,
-    account_flags, transfer_flags,
-};
-use crate::{time, uuid};
+use crate::nouns::{Command, CommandKind, LEDGER_MAX, TIMEOUT_S_MAX, account_flags, transfer_flags};
 
 /// Which fields an object has, and the flags that a client can name in it.
 pub struct Fields {
@@ -126,32 +123,6 @@ impl Given<'_> {
     }
 }
 
-#[cold]
-pub fn missing(name: &str) -> Malformed {
-    Malformed::because(Code::MissingField, format!("{name}: it is missing."))
-}
-
-#[cold]
-pub fn unknown(name: &str) -> Malformed {
-    let shown: String = name.chars().take(64).collect();
-    Malformed::because(Code::UnknownField, format!("{shown}: there is no such field here."))
-}
-
-#[cold]
-pub fn twice(name: &str) -> Malformed {
-    Malformed::because(Code::DuplicateField, format!("{name}: it stands twice in one object."))
-}
-
-#[cold]
-pub fn wrong_type(name: &str, expected: &str) -> Malformed {
-    Malformed::because(Code::WrongType, format!("{name}: it must be {expected}."))
-}
-
-#[cold]
-fn wrong(code: Code, name: &str, must: &str) -> Malformed {
-    Malformed::because(code, format!("{name}: it must be {must}."))
-}
-
 impl Fields {
     /// Reads one object; its metadata is appended to `metadata`.
     pub fn read<'a>(&self, reader: &mut Reader<'a>, metadata: &mut Vec<u8>) -> Result<Given<'a>, Malformed> {
@@ -198,15 +169,48 @@ impl Fields {
             Field::Timeout => given.timeout_s = whole(reader, name, 0, TIMEOUT_S_MAX)?,
             Field::Pending => given.pending = Some(id(reader, name)?),
             Field::Reverses => given.reverses = Some(id(reader, name)?),
-            Field::Reference => given.reference = reference(reader, name)?,
+            Field::Reference => given.reference = values::reference(string(reader, name)?, name)?,
             Field::Metadata if reader.kind()? == Kind::Object => metadata::read(reader, metadata)?,
             Field::Metadata => return Err(wrong_type(name, "an object")),
-            Field::EffectiveAt => given.effective_ns = effective_at(reader, name)?,
+            Field::EffectiveAt => given.effective_ns = values::effective_at(&string(reader, name)?, name)?,
             Field::Group if reader.kind()? == Kind::Boolean => given.group = reader.boolean()?,
             Field::Group => return Err(wrong_type(name, "true or false")),
             Field::Allowance => given.allowance = Some(amount(reader, name)?),
-            Field::Asset => given.asset = asset(reader, name)?,
+            Field::Asset => given.asset = values::asset(string(reader, name)?, name)?,
             Field::Exponent => given.exponent = Some(whole(reader, name, 0, u16::MAX as u32)? as u16),
+        }
+        Ok(())
+    }
+
+    /// Reads a cell, which is not empty. What is none of a file's fields is none of a cell's.
+    pub fn cell<'a>(
+        &self,
+        field: Field,
+        name: &str,
+        cell: Cow<'a, str>,
+        given: &mut Given<'a>,
+        metadata: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        match field {
+            Field::Id => given.id = Some(values::id(&cell, name)?),
+            Field::DebitAccount => given.debit = values::id(&cell, name)?,
+            Field::CreditAccount => given.credit = values::id(&cell, name)?,
+            Field::Amount => given.amount = Some(values::amount(&cell, name, values::AMOUNT_MAX)?),
+            Field::Ledger => given.ledger = whole_cell(&cell, name, LEDGER_MAX)?,
+            Field::Code => given.code = whole_cell(&cell, name, u16::MAX as u32)? as u16,
+            Field::Flags => {
+                for flag in cell.split_whitespace() {
+                    given.flags = values::flag(given.flags, self.flag(flag), flag, name)?;
+                }
+            }
+            Field::Timeout => given.timeout_s = whole_cell(&cell, name, TIMEOUT_S_MAX)?,
+            Field::Pending => given.pending = Some(values::id(&cell, name)?),
+            Field::Reverses => given.reverses = Some(values::id(&cell, name)?),
+            Field::Reference => given.reference = values::reference(cell, name)?,
+            Field::Metadata => metadata_cell(&cell, name, metadata)?,
+            Field::EffectiveAt => given.effective_ns = values::effective_at(&cell, name)?,
+            Field::Allowance => given.allowance = Some(values::amount(&cell, name, values::AMOUNT_MAX)?),
+            Field::Group | Field::Asset | Field::Exponent => return Err(values::unknown(name)),
         }
         Ok(())
     }
@@ -217,7 +221,7 @@ impl Fields {
     }
 
     /// The bit of a flag that a client can name.
-    pub fn flag(&self, name: &str) -> Option<u16> {
+    fn flag(&self, name: &str) -> Option<u16> {
         let allowed = |bit: u16| self.flags_allowed & bit != 0;
         self.flags.iter().find(|(bit, known)| name == *known && allowed(*bit)).map(|(bit, _)| *bit)
     }
@@ -232,20 +236,7 @@ impl Fields {
         while reader.element(first)? {
             first = false;
             let flag = string(reader, name)?;
-            match self.flag(&flag) {
-                Some(bit) if flags & bit == 0 => flags |= bit,
-                Some(_) => {
-                    return Err(Malformed::because(
-                        Code::InvalidFlags,
-                        format!("{name}: {flag} stands twice."),
-                    ));
-                }
-                None => {
-                    let shown: String = flag.chars().take(64).collect();
-                    let detail = format!("{name}: there is no flag {shown} that a client sets here.");
-                    return Err(Malformed::because(Code::InvalidFlags, detail));
-                }
-            }
+            flags = values::flag(flags, self.flag(&flag), &flag, name)?;
         }
         Ok(flags)
     }
@@ -256,8 +247,7 @@ fn string<'a>(reader: &mut Reader<'a>, name: &str) -> Result<Cow<'a, str>, Malfo
 }
 
 fn id(reader: &mut Reader<'_>, name: &str) -> Result<u128, Malformed> {
-    let text = string(reader, name)?;
-    uuid::parse(text.as_bytes()).ok_or_else(|| wrong(Code::InvalidId, name, "a UUID of 36 characters"))
+    values::id(&string(reader, name)?, name)
 }
 
 /// A whole number of at most 32 bits, written without point or exponent.
@@ -269,70 +259,37 @@ fn whole(reader: &mut Reader<'_>, name: &str, min: u32, max: u32) -> Result<u32,
     if literal.contains(['.', 'e', 'E']) {
         return Err(wrong_type(name, "a whole number, without point or exponent"));
     }
-    match literal.parse() {
-        Ok(number) if (min..=max).contains(&number) => Ok(number),
-        _ => Err(wrong(Code::NumberOutOfRange, name, &format!("from {min} to {max}"))),
-    }
+    values::whole(literal, name, min, max)
 }
 
 /// An amount as a string of digits, or as a number that every JSON parser keeps exactly.
 fn amount(reader: &mut Reader<'_>, name: &str) -> Result<u128, Malformed> {
-    let (text, max) = match reader.kind()? {
-        Kind::String => (reader.string()?, AMOUNT_ALL - 1),
-        Kind::Number => (Cow::Borrowed(reader.number()?), u128::from(WHOLE_MAX)),
-        _ => return Err(wrong_type(name, "a string of digits or a whole number")),
-    };
-    match digits(&text) {
-        Some(number) if number <= max => Ok(number),
-        Some(_) if max < AMOUNT_ALL - 1 => {
-            Err(wrong(Code::InvalidAmount, name, "written as a string of digits when it is above 2^53 - 1"))
+    match reader.kind()? {
+        Kind::String => values::amount(&reader.string()?, name, values::AMOUNT_MAX),
+        Kind::Number => values::amount(reader.number()?, name, u128::from(WHOLE_MAX)),
+        _ => Err(wrong_type(name, "a string of digits or a whole number")),
+    }
+}
+
+fn whole_cell(cell: &str, name: &str, max: u32) -> Result<u32, Malformed> {
+    let digits = cell.strip_prefix('-').unwrap_or(cell);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong_type(name, "a whole number"));
+    }
+    values::whole(cell, name, 0, max)
+}
+
+fn metadata_cell(cell: &str, name: &str, metadata: &mut Vec<u8>) -> Result<(), Malformed> {
+    let mut reader = Reader::new(cell.as_bytes())?;
+    let mut read = || {
+        if reader.kind()? != Kind::Object {
+            return Err(wrong_type(name, "an object"));
         }
-        _ => Err(wrong(
-            Code::InvalidAmount,
-            name,
-            "a whole number of minor units from 0 to 2^128 - 2, in plain digits",
-        )),
-    }
-}
-
-/// What an amount's text says, if it is one.
-pub fn amount_of(text: &str) -> Option<u128> {
-    digits(text).filter(|number| *number < AMOUNT_ALL)
-}
-
-/// Digits without a zero before them. Most amounts fit 64 bits, which multiply much faster.
-fn digits(text: &str) -> Option<u128> {
-    const DIGITS_MAX: usize = 39;
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if !plain || text.len() > DIGITS_MAX {
-        None
-    } else if text.len() < 20 {
-        text.parse::<u64>().ok().map(u128::from)
-    } else {
-        text.parse().ok()
-    }
-}
-
-fn effective_at(reader: &mut Reader<'_>, name: &str) -> Result<u64, Malformed> {
-    let must =
-        "RFC 3339 with an offset and at most nine digits of a second, after 1970 began and before 2262";
-    let text = string(reader, name)?;
-    time::parse(text.as_bytes()).ok_or_else(|| wrong(Code::InvalidTime, name, must))
-}
-
-fn reference<'a>(reader: &mut Reader<'a>, name: &str) -> Result<Cow<'a, str>, Malformed> {
-    let text = string(reader, name)?;
-    if text.is_empty() || text.len() > REFERENCE_BYTES_MAX || text.contains('\0') {
-        return Err(wrong(Code::InvalidReference, name, "1 to 128 bytes without NUL"));
-    }
-    Ok(text)
-}
-
-fn asset<'a>(reader: &mut Reader<'a>, name: &str) -> Result<Cow<'a, str>, Malformed> {
-    let text = string(reader, name)?;
-    let known = |byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-    if text.is_empty() || text.len() > ASSET_BYTES_MAX || !text.bytes().all(known) {
-        return Err(wrong(Code::InvalidAsset, name, "1 to 16 of A-Z, 0-9, point, underscore and hyphen"));
-    }
-    Ok(text)
+        metadata::read(&mut reader, metadata)?;
+        reader.end()
+    };
+    read().map_err(|malformed| match malformed.code {
+        Code::InvalidJson => Malformed::because(Code::InvalidMetadata, format!("{name}: it is no JSON.")),
+        _ => malformed,
+    })
 }

@@ -1,87 +1,234 @@
-//! Lines of a file of transfers, CSV or JSON, become one request, if every one of them can be read here.
+//! Lines of a file become requests: as many rows as one takes, without those that are wrong.
 //!
-//! Guarded here: one line is one row and says nothing beyond it. Whatever is out of the ordinary, a cell that is no
-//! number, a text over several lines, a chain, which must not be cut, is left to a slower reader, which says what is
-//! wrong if anything is.
+//! Guarded here: a linked chain is in one request as a whole, or not at all. Where a row of it is wrong or was left
+//! out, where nobody can say whether it goes on, and where no request can hold it, none of it is sent.
 
-use super::field::Field;
-use super::fields::{Given, TRANSFER};
-use super::reader::{Kind, Reader};
-use super::{cells, transfer_command, write};
-use crate::nouns::{Text, transfer_flags as flag};
+use super::cells;
+use super::columns::What;
+use super::layout::{
+    Complaint, LINE_BYTES_MAX, Layout, LineTooLong, Place, Row, Said, View, Wrong, invalid_csv, may_be_linked,
+};
+use super::write;
+use crate::binary;
+use crate::nouns::{BATCH_ROWS_MAX, Command, GROUP_HOLDS_MAX, Text, account_flags, transfer_flags as flag};
 use crate::request::Request;
-use crate::{binary, uuid};
 
-/// Whose the rows are follows from the key of whoever sends them.
-const ANY_TENANT: u32 = 1;
-/// Of a transfer as JSON, without its texts, as a rule.
-const OBJECT_BYTES: usize = 300;
+/// Of the texts of a request. With everything else of 8,190 rows its body stays below 16 MiB, which servers take.
+const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What a character of a reference becomes in JSON, at most.
+const ESCAPED_BYTES_MAX: usize = 6;
 /// With these a row is about another one, or about its time, so nothing may overtake it.
 const DEPENDS: u16 = flag::IMPORTED | flag::POST_PENDING | flag::VOID_PENDING | flag::REVERSE;
-/// Which rows belong together is not looked at here.
-const TOGETHER: u16 = flag::LINKED | flag::GROUP;
+const LINKED: u16 = flag::LINKED;
 
-/// What a column or a member of an object is about.
-#[derive(Clone, Copy)]
-pub enum Column {
-    /// A field of a transfer.
-    Field(Field),
-    /// What became of it: a declined row is left out.
-    Status,
-    /// When it was recorded, ns since 1970.
-    Recorded,
-    /// Of no interest.
-    Ignored,
+/// The rows of some lines.
+#[derive(Default)]
+pub struct Lines {
+    what: What,
+    rows_max: usize,
+    request: Request,
+    /// Where each row of the request stands.
+    pub numbers: Vec<u64>,
+    /// Rows that are not sent, in order.
+    pub wrong: Vec<Wrong>,
+    /// Rows that were declined, so left out.
+    pub skipped: usize,
+    /// Bytes read; none if there is not enough to say anything.
+    pub bytes: usize,
+    /// Where reading goes on.
+    pub next: Place,
+    /// What resolving groups makes of the rows.
+    weight: usize,
+    /// Of texts, as they are sent.
+    text_bytes: usize,
 }
 
-impl Column {
-    /// By its name in the API or in an export; `None` if there is no such column.
-    pub fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "status" => Column::Status,
-            "recorded_ns" => Column::Recorded,
-            "kind" | "refusal" | "detail" | "recorded_at" | "seq" | "tenant" => Column::Ignored,
-            _ => Column::Field(Field::of(name).filter(|field| TRANSFER.has(*field))?),
-        })
+/// How much was read when a chain began.
+#[derive(Clone, Copy)]
+struct Mark {
+    rows: usize,
+    text: usize,
+    wrong: usize,
+    skipped: usize,
+    bytes: usize,
+    next: Place,
+}
+
+impl Mark {
+    const fn covers(&self) -> usize {
+        self.rows + self.wrong + self.skipped
     }
 }
 
-/// How lines are to be read.
-pub struct Layout {
-    /// What the cells of a line are; `None` where each line is a JSON object.
-    pub columns: Option<Vec<Column>>,
-    /// Each row is an event of the past, of its own time or else that of its recording.
-    pub imported: bool,
-    /// Where rows without ids come from; empty if each must have one.
-    pub ids_from: Vec<u8>,
-}
-
-/// The rows of the first lines.
-#[derive(Default)]
-pub struct Lines {
-    request: Request,
-    /// Lines read, those that were left out included.
-    pub lines: usize,
-    /// Bytes read.
-    pub bytes: usize,
-}
-
 impl Lines {
-    /// Reads whole lines, `rows_max` at most; `number` is that of the first. `None` if one is out of the ordinary.
-    pub fn read(text: &[u8], layout: &Layout, number: u64, rows_max: usize) -> Option<Self> {
-        let mut read = Lines::default();
+    /// Reads one request from the first lines of `text`.
+    pub fn read(layout: &Layout, text: &[u8], view: View, from: Place) -> Result<Self, LineTooLong> {
+        let (what, rows_max) = (layout.what, layout.rows_max.clamp(GROUP_HOLDS_MAX, BATCH_ROWS_MAX));
+        let mut lines = Lines { what, rows_max, next: from, ..Lines::default() };
         let mut metadata = Vec::new();
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
-            let Some(row) = line.strip_suffix(b"\n") else { break };
-            if read.request.commands.len() == rows_max {
-                break;
+        let mut chain = lines.mark();
+        loop {
+            let open = lines.bytes > chain.bytes;
+            let rest = &text[lines.bytes..];
+            if rest.is_empty() || (view != View::End && rest.len() <= LINE_BYTES_MAX) {
+                lines.stop(chain, view);
+                return Ok(lines);
             }
-            let row = row.strip_suffix(b"\r").unwrap_or(row);
-            layout.row(row, number + read.lines as u64, &mut metadata, &mut read.request)?;
-            read.lines += 1;
-            read.bytes += line.len();
+            if !open && chain.covers() >= rows_max {
+                return Ok(lines);
+            }
+            match lines.record(layout, rest, &mut metadata)? {
+                None if open => continue,
+                None => {}
+                Some(linked) if lines.next.torn => lines.tear(chain, linked),
+                Some(linked) if lines.is_too_much() => {
+                    if chain.covers() > 0 {
+                        lines.back_to(chain);
+                    } else {
+                        lines.tear(chain, linked);
+                    }
+                    return Ok(lines);
+                }
+                Some(true) => continue,
+                Some(false) => lines.end_chain(chain),
+            }
+            chain = lines.mark();
         }
-        Some(read)
+    }
+
+    /// Reads one record, of which there is all: whether it is linked to the next one. `None` if its line is empty.
+    fn record(
+        &mut self,
+        layout: &Layout,
+        rest: &[u8],
+        metadata: &mut Vec<u8>,
+    ) -> Result<Option<bool>, LineTooLong> {
+        let number = self.next.number;
+        let near = &rest[..rest.len().min(LINE_BYTES_MAX)];
+        let ends = near.len() == rest.len();
+        let line = match near.iter().position(|&byte| byte == b'\n') {
+            Some(end) => &rest[..=end],
+            None if ends => rest,
+            None => return Err(LineTooLong { number }),
+        };
+        let quoted = layout.columns.is_some() && line.contains(&b'"');
+        let extent = if quoted { cells::extent(near, ends) } else { Some(line.len()) };
+        let record = &rest[..extent.unwrap_or(line.len())];
+        self.bytes += record.len();
+        let record = layout.trimmed(record);
+        let over_lines = quoted && !layout.rows_counted;
+        self.next.number += if over_lines { record.split(|&byte| byte == b'\n').count() as u64 } else { 1 };
+        if record.is_empty() {
+            return Ok(None);
+        }
+        metadata.clear();
+        let mut said = Said::default();
+        let read = match extent {
+            Some(_) => layout.row(record, number, &mut said, metadata),
+            None => Err(invalid_csv()),
+        };
+        Ok(Some(match read {
+            Ok(Row::Send(command)) => {
+                self.numbers.push(number);
+                self.push(command, said.given.reference.as_bytes(), metadata);
+                command.flags & LINKED != 0
+            }
+            Ok(Row::Skip) => {
+                self.skipped += 1;
+                said.given.flags & LINKED != 0 || (said.doubtful && may_be_linked(record))
+            }
+            Err(Complaint { code, detail }) => {
+                self.wrong.push(Wrong { number, id: said.given.id, code, detail });
+                may_be_linked(record)
+            }
+        }))
+    }
+
+    fn push(&mut self, mut command: Command, reference: &[u8], metadata: &[u8]) {
+        command.text = Text {
+            start: u32::try_from(self.request.text.len()).expect("a request is far below 4 GiB"),
+            reference_bytes: u16::try_from(reference.len()).expect("a reference was measured"),
+            metadata_bytes: u16::try_from(metadata.len()).expect("metadata was measured"),
+        };
+        self.request.text.extend_from_slice(reference);
+        self.request.text.extend_from_slice(metadata);
+        self.text_bytes += ESCAPED_BYTES_MAX * reference.len() + metadata.len();
+        self.weight += if command.flags & flag::GROUP == 0 { 1 } else { GROUP_HOLDS_MAX };
+        self.request.commands.push(command);
+    }
+
+    /// There is nothing more to read from.
+    fn stop(&mut self, chain: Mark, view: View) {
+        match view {
+            _ if self.bytes == chain.bytes => {}
+            // What becomes of a chain that the file does not end the ledger says.
+            View::End => self.end_chain(chain),
+            View::Most if chain.covers() == 0 => self.tear(chain, true),
+            View::Part | View::Most => self.back_to(chain),
+        }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.covers() > self.rows_max || self.weight > self.rows_max || self.text_bytes > TEXT_BYTES_MAX
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            rows: self.rows(),
+            text: self.request.text.len(),
+            wrong: self.wrong.len(),
+            skipped: self.skipped,
+            bytes: self.bytes,
+            next: self.next,
+        }
+    }
+
+    /// The chain was not read: it is for another request.
+    fn back_to(&mut self, chain: Mark) {
+        self.request.commands.truncate(chain.rows);
+        self.numbers.truncate(chain.rows);
+        self.request.text.truncate(chain.text);
+        self.wrong.truncate(chain.wrong);
+        self.skipped = chain.skipped;
+        self.bytes = chain.bytes;
+        self.next = chain.next;
+    }
+
+    /// A chain is read: if a row of it is wrong, or was left out, none is sent.
+    fn end_chain(&mut self, chain: Mark) {
+        if self.wrong.len() > chain.wrong || self.skipped > chain.skipped {
+            let detail = "Another row of its linked chain is wrong or was declined, so none of it was sent.";
+            self.refuse(chain, "linked_chain_refused", detail);
+        }
+    }
+
+    /// No request can hold the chain; `linked` if it goes on.
+    fn tear(&mut self, chain: Mark, linked: bool) {
+        let rows = self.rows_max;
+        let detail =
+            format!("Its linked chain has more than {rows} rows, or too long texts, so none of it was sent.");
+        self.refuse(chain, "linked_chain_too_long", &detail);
+        self.next.torn = linked;
+    }
+
+    /// Sets aside all rows of a chain, each with the reason that it has, or else with this one.
+    #[cold]
+    fn refuse(&mut self, chain: Mark, code: &'static str, detail: &str) {
+        let rows = self.request.commands.drain(chain.rows..).zip(self.numbers.drain(chain.rows..));
+        let told = |(command, number): (Command, u64)| Wrong {
+            number,
+            id: Some(command.id),
+            code,
+            detail: detail.to_owned(),
+        };
+        self.wrong.extend(rows.map(told));
+        self.request.text.truncate(chain.text);
+        self.wrong[chain.wrong..].sort_by_key(|wrong| wrong.number);
+    }
+
+    /// Rows of the file, whatever becomes of them.
+    pub fn covers(&self) -> usize {
+        self.rows() + self.wrong.len() + self.skipped
     }
 
     /// How many are to be sent.
@@ -89,128 +236,33 @@ impl Lines {
         self.request.commands.len()
     }
 
-    /// Whether they fit records, which have no room for texts.
-    pub fn is_binary(&self) -> bool {
-        self.request.text.is_empty()
+    /// The id of one of those.
+    pub fn id(&self, place: usize) -> Option<u128> {
+        self.request.commands.get(place).map(|command| command.id)
     }
 
     /// Whether one of them must not overtake those before it, whatever there is to spend.
     pub fn depends(&self) -> bool {
-        self.request.commands.iter().any(|command| command.target != 0 || command.flags & DEPENDS != 0)
+        let depends = |command: &Command| match self.what {
+            What::Transfers => command.target != 0 || command.flags & DEPENDS != 0,
+            What::Accounts => command.flags & account_flags::IMPORTED != 0,
+        };
+        self.request.commands.iter().any(depends)
     }
 
-    /// The id of the last one to be sent.
-    pub fn last_id(&self) -> Option<u128> {
-        self.request.commands.last().map(|command| command.id)
+    /// Whether they fit records, which have no room for texts, and none for accounts.
+    pub fn is_binary(&self) -> bool {
+        self.what == What::Transfers && self.request.text.is_empty()
     }
 
-    /// The body of a request: records, or else JSON.
+    /// The body of a request, records or JSON; nothing if there is no row.
     pub fn body(&self) -> Vec<u8> {
-        if self.is_binary() {
+        if self.is_binary() || self.rows() == 0 {
             return binary::records(&self.request.commands);
         }
-        let mut out = Vec::with_capacity(self.request.text.len() + OBJECT_BYTES * self.rows());
-        out.extend_from_slice(b"{\"transfers\":[");
-        for command in &self.request.commands {
-            write::transfer(command, &self.request.text, &mut out);
-            out.push(b',');
-        }
-        out.pop();
-        out.extend_from_slice(b"]}");
-        out
-    }
-}
-
-/// What one line says.
-#[derive(Default)]
-pub(super) struct Said<'a> {
-    pub(super) given: Given<'a>,
-    /// Fields that stand there, by their bits.
-    pub(super) seen: u32,
-    pub(super) declined: bool,
-    pub(super) recorded_ns: Option<u64>,
-}
-
-impl Layout {
-    /// Appends the row of one line, if it is one to send.
-    fn row(&self, line: &[u8], number: u64, metadata: &mut Vec<u8>, request: &mut Request) -> Option<()> {
-        let mut said = Said::default();
-        metadata.clear();
-        match &self.columns {
-            Some(columns) => cells::read(line, columns, self.imported, &mut said, metadata)?,
-            None => members(line, self.imported, &mut said, metadata)?,
-        }
-        if said.declined {
-            return (said.given.flags & TOGETHER == 0).then_some(());
-        }
-        let id = match said.given.id {
-            None if said.seen & Field::Id.bit() == 0 && !self.ids_from.is_empty() => self.derived(number),
-            id => id?,
-        };
-        if self.imported {
-            if said.seen & Field::EffectiveAt.bit() == 0 {
-                said.given.effective_ns = said.recorded_ns.unwrap_or(0);
-            }
-            said.given.flags |= flag::IMPORTED;
-            said.given.timeout_s = 0;
-        }
-        let mut command = transfer_command(&said.given, id, ANY_TENANT).ok()?;
-        if command.flags & TOGETHER != 0 {
-            return None;
-        }
-        let reference = said.given.reference.as_bytes();
-        command.text = Text {
-            start: u32::try_from(request.text.len()).ok()?,
-            reference_bytes: reference.len() as u16,
-            metadata_bytes: metadata.len() as u16,
-        };
-        request.text.extend_from_slice(reference);
-        request.text.extend_from_slice(metadata);
-        request.commands.push(command);
-        Some(())
-    }
-
-    /// The id of a row that has none: the same for the same line of the same source, for ever.
-    fn derived(&self, number: u64) -> u128 {
-        let line = number.to_string();
-        uuid::of_client(uuid::derived(&[b"pyledger.import\0", &self.ids_from, &[0], line.as_bytes()]))
-    }
-}
-
-/// Reads a line that is an object.
-fn members<'a>(line: &'a [u8], imported: bool, said: &mut Said<'a>, metadata: &mut Vec<u8>) -> Option<()> {
-    let mut reader = Reader::new(line).ok()?;
-    if reader.kind().ok()? != Kind::Object {
-        return None;
-    }
-    reader.open();
-    let mut first = true;
-    while let Some(name) = reader.key(first).ok()? {
-        first = false;
-        match Column::of(&name)? {
-            Column::Field(field) if said.seen & field.bit() != 0 => return None,
-            Column::Field(field) => {
-                said.seen |= field.bit();
-                if reader.kind().ok()? == Kind::Null {
-                    reader.null().ok()?;
-                } else {
-                    TRANSFER.value(field, &name, &mut reader, &mut said.given, metadata).ok()?;
-                }
-            }
-            column => match (column, reader.kind().ok()?) {
-                (Column::Status, Kind::String) => said.declined = reader.string().ok()? == "declined",
-                (Column::Recorded, Kind::Number) => {
-                    let number = reader.number().ok()?;
-                    if imported {
-                        said.recorded_ns = Some(cells::recorded(number.as_bytes())?);
-                    }
-                }
-                (Column::Recorded | Column::Status, _) => return None,
-                (_, Kind::String) => drop(reader.string().ok()?),
-                (_, Kind::Number) => drop(reader.number().ok()?),
-                _ => return None,
-            },
+        match self.what {
+            What::Transfers => write::request("transfers", &self.request, write::transfer),
+            What::Accounts => write::request("accounts", &self.request, write::account),
         }
     }
-    reader.end().ok()
 }

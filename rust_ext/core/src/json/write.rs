@@ -1,7 +1,11 @@
 //! JSON out: the few shapes that replies, requests and canonical metadata are made of, appended to a buffer.
 
-use crate::nouns::{AMOUNT_ALL, Command, transfer_flags as flag};
+use crate::nouns::{AMOUNT_ALL, Command, account_flags, transfer_flags as flag};
+use crate::request::Request;
 use crate::{time, uuid};
+
+/// Of a row, without its texts, as a rule.
+const OBJECT_BYTES: usize = 300;
 
 /// A string in quotes, with the fewest escapes.
 pub fn string(text: &str, out: &mut Vec<u8>) {
@@ -87,6 +91,22 @@ pub fn flags(flags: u16, names: &[(u16, &str)], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
+/// A request of some rows, as the API takes it.
+pub fn request(name: &str, request: &Request, row: fn(&Command, &[u8], &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::with_capacity(request.text.len() + OBJECT_BYTES * request.commands.len());
+    out.extend_from_slice(b"{\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":[");
+    for (place, command) in request.commands.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        row(command, &request.text, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
 /// A transfer as the JSON that says the same. Zero is the same as leaving a field out.
 pub fn transfer(command: &Command, text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"id\":");
@@ -107,6 +127,22 @@ pub fn transfer(command: &Command, text: &[u8], out: &mut Vec<u8>) {
         key("amount", out);
         amount(command.amount, out);
     }
+    rest(command, flag::NAMES, command.flags & !flag::REVERSE, text, out);
+}
+
+/// The same of an account.
+pub fn account(command: &Command, text: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"id\":");
+    id(command.id, out);
+    if command.amount != 0 {
+        key("allowance", out);
+        amount(command.amount, out);
+    }
+    rest(command, account_flags::NAMES, command.flags, text, out);
+}
+
+/// What transfers and accounts have in common.
+fn rest(command: &Command, names: &[(u16, &str)], bits: u16, text: &[u8], out: &mut Vec<u8>) {
     for (name, value) in
         [("ledger", command.ledger), ("code", command.code.into()), ("timeout_s", command.timeout_s)]
     {
@@ -115,9 +151,9 @@ pub fn transfer(command: &Command, text: &[u8], out: &mut Vec<u8>) {
             number(value, out);
         }
     }
-    if command.flags & !flag::REVERSE != 0 {
+    if bits != 0 {
         key("flags", out);
-        flags(command.flags & !flag::REVERSE, flag::NAMES, out);
+        flags(bits, names, out);
     }
     if command.effective_ns != 0 {
         key("effective_at", out);

@@ -1,0 +1,69 @@
+//! What a file's columns are about: fields of a transfer or of an account, or what became of it.
+
+use super::field::Field;
+use super::fields::{ACCOUNT, Fields, TRANSFER};
+use crate::nouns::{account_flags, transfer_flags};
+
+/// What a column or a member of an object is about.
+#[derive(Clone, Copy)]
+pub(super) enum About {
+    Field(Field),
+    /// What became of it: a declined row is left out.
+    Status,
+    /// When it was recorded, ns since 1970.
+    Recorded,
+    /// Of no interest.
+    Ignored,
+}
+
+impl About {
+    /// By its name in the API or in an export.
+    pub(super) fn of(name: &str, fields: &Fields) -> Option<Self> {
+        Some(match name {
+            "status" => About::Status,
+            "recorded_ns" => About::Recorded,
+            "kind" | "refusal" | "detail" | "recorded_at" | "seq" | "tenant" => About::Ignored,
+            _ => About::Field(Field::of(name).filter(|field| fields.has(*field))?),
+        })
+    }
+}
+
+/// A column of a table, by its name.
+pub struct Column {
+    pub(super) name: String,
+    pub(super) about: About,
+}
+
+impl Column {
+    /// By its name; `None` if there is no such column.
+    pub fn of(name: String, what: What) -> Option<Self> {
+        About::of(&name, what.fields()).map(|about| Column { name, about })
+    }
+}
+
+/// What the rows of a file are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum What {
+    /// Transfers.
+    #[default]
+    Transfers,
+    /// Accounts.
+    Accounts,
+}
+
+impl What {
+    pub(super) fn fields(self) -> &'static Fields {
+        match self {
+            What::Transfers => &TRANSFER,
+            What::Accounts => &ACCOUNT,
+        }
+    }
+
+    /// The flag of events of the past.
+    pub(super) fn imported(self) -> u16 {
+        match self {
+            What::Transfers => transfer_flags::IMPORTED,
+            What::Accounts => account_flags::IMPORTED,
+        }
+    }
+}

@@ -1,7 +1,7 @@
 """`pyledger export`: transfers or accounts out of the database, in the order in which they were recorded.
 
-Guarded here: one snapshot, one tenant; every row is one that `pyledger import` takes; and no more than a slice of rows
-is in memory. A file has its name only when it is whole.
+Guarded here: what was recorded at one moment, of one tenant; every row is one that `pyledger import` takes; and no more
+than a slice of rows is in memory. A file has its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def give(settings: Settings, wish: Wish) -> int:
     async with open_database(settings) as database:
         connection = await connect(database.server_dsn, "pyledger export")
         try:
-            await connection.execute(_QUERIES["snapshot"])
+            await connection.execute(_QUERIES["settings"])
             tenant = await _tenant(connection, wish.tenant)
             with _output(wish.to) as file:
                 return await _Export(connection, wish, tenant, file).run()
@@ -116,7 +116,9 @@ class _Export:
 
     async def run(self) -> int:
         wish, rows = self._wish, 0
-        total = await self._connection.fetchval(_QUERIES["rows"], self._since_ns, self._until_ns)
+        heads = [(head["shard"], head["seq"]) for head in await self._connection.fetch(_QUERIES["heads"])]
+        bounds = (self._since_ns, self._until_ns)
+        total = sum([await self._connection.fetchval(_QUERIES["rows"], *head, *bounds) for head in heads])
         columns = _HEADERS[wish.what].split(",")
         write: Callable[[bytes], object] = self._file.write
         with Bar(wish.what, total, show=wish.show) as bar, contextlib.ExitStack() as ending:
@@ -126,7 +128,7 @@ class _Export:
                 self._file.write(_HEADERS[wish.what].encode() + b"\n")
             writing: asyncio.Future[object] | None = None
             try:
-                async for looked_at, found, chunk in self._slices():
+                async for looked_at, found, chunk in self._slices(heads):
                     # While one slice is written the next one is read.
                     if writing is not None:
                         await writing
@@ -138,7 +140,7 @@ class _Export:
                     await writing
         return rows
 
-    async def _slices(self) -> AsyncIterator[tuple[int, int, bytes]]:
+    async def _slices(self, heads: list[tuple[int, int]]) -> AsyncIterator[tuple[int, int, bytes]]:
         """How many rows of the journal were looked at, how many were asked for, and those as CSV or JSON lines."""
         rows_query = _QUERIES[self._wish.what]
         options: dict[str, Any] = {"format": "csv"}
@@ -146,19 +148,21 @@ class _Export:
             rows_query = _QUERIES[f"json_{self._wish.what}"].format(rows=rows_query)
             # No JSON has these two characters, so nothing is quoted.
             options |= {"delimiter": "\x01", "quote": "\x02"}
-        for shard in await self._connection.fetch(_QUERIES["shards"]):
-            async for looked_at, first_ns, last_ns in self._extents(shard["shard"]):
-                if self._wish.what == TRANSFERS:
-                    await self._all_there(shard["shard"], first_ns, last_ns, looked_at)
+        for shard, seq in heads:
+            async for looked_at, first_ns, last_ns in self._extents(shard, seq):
                 sink = io.BytesIO()
 
                 async def take(part: bytes, sink: io.BytesIO = sink) -> None:
                     sink.write(part)
 
+                await self._connection.execute(_QUERIES["begin_slice"])
+                if self._wish.what == TRANSFERS:
+                    await self._all_there(shard, first_ns, last_ns, looked_at)
                 said = await self._connection.copy_from_query(
-                    rows_query, shard["shard"], first_ns, last_ns, self._tenant, self._wish.ledger,
+                    rows_query, shard, first_ns, last_ns, self._tenant, self._wish.ledger,
                     self._wish.declined, self._since_ns, self._until_ns, output=take, **options,
                 )  # fmt: skip
+                await self._connection.execute("COMMIT")
                 yield looked_at, int(said.split()[-1]), sink.getvalue()
 
     async def _all_there(self, shard: int, first_ns: int, last_ns: int, rows: int) -> None:
@@ -168,17 +172,19 @@ class _Export:
             times = f"{rfc3339(first_ns)} to {rfc3339(last_ns)}"
             raise BulkError(f"{rows - found} rows recorded from {times} are not in the database: were they archived?")
 
-    async def _extents(self, shard: int) -> AsyncIterator[tuple[int, int, int]]:
+    async def _extents(self, shard: int, seq: int) -> AsyncIterator[tuple[int, int, int]]:
         """Whole batches, as many as have `SLICE_ROWS` rows: how many, and from when to when."""
-        seq, bounds = 0, (self._since_ns, self._until_ns, BATCHES_READ_MAX)
-        while batches := await self._connection.fetch(_QUERIES["batches"], shard, seq, *bounds):
+        from_ns = self._since_ns
+        bounds = (self._until_ns, BATCHES_READ_MAX)
+        while batches := await self._connection.fetch(_QUERIES["batches"], shard, seq, from_ns, *bounds):
             rows, first_ns, last_ns = 0, batches[0]["first_ns"], 0
             for batch in batches:
                 if rows and rows + batch["rows"] > SLICE_ROWS:
                     break
                 rows += batch["rows"]
-                seq, last_ns = batch["seq"], batch["last_ns"]
+                last_ns = batch["last_ns"]
             yield rows, first_ns, last_ns
+            from_ns = last_ns + 1
 
 
 class _Parquet:

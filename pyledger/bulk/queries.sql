@@ -1,28 +1,37 @@
 -- What `pyledger export` asks, as a member of pyledger_reader.
 
--- name: snapshot
--- All that follows sees the books as of one moment. Off: a sequential scan, which a planner without statistics of the
--- newest partition would choose, and more than one core, which belongs to whoever posts.
+-- name: settings
+-- Off: a sequential scan, which a planner without statistics of the newest partition would choose, and more than one
+-- core, which belongs to whoever posts.
+SET enable_seqscan = off;
+SET DateStyle = 'ISO';
+SET max_parallel_workers_per_gather = 0;
+SET TimeZone = 'UTC'
+
+-- name: begin_slice
+-- The lock before there is a snapshot: a partition that took another's place meanwhile would look empty to an older
+-- one. No longer than a slice, for where partitions end is moved, and old row versions are removed, only in between.
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SET LOCAL enable_seqscan = off;
-SET LOCAL DateStyle = 'ISO';
-SET LOCAL max_parallel_workers_per_gather = 0;
-SET LOCAL TimeZone = 'UTC';
--- Before there is a snapshot: a partition that took another's place meanwhile would look empty to an older one.
 LOCK TABLE pyledger.journal IN ACCESS SHARE MODE
 
 -- name: tenants
 SELECT id, name FROM pyledger.tenant ORDER BY id
 
--- name: shards
-SELECT shard FROM pyledger.head ORDER BY shard
+-- name: heads
+-- One moment, of all shards: what was committed by then, and never changes, is what is exported.
+SELECT shard, seq FROM pyledger.head ORDER BY shard
 
 -- name: batches
-SELECT seq, rows, first_ns, last_ns FROM pyledger.batch
-WHERE shard = $1 AND seq > $2 AND last_ns >= $3 AND first_ns < $4 ORDER BY seq LIMIT $5
+-- Whole batches to the one of $2, from the one on that the nanosecond $3 is in.
+SELECT rows, first_ns, last_ns FROM pyledger.batch
+WHERE shard = $1 AND seq <= $2 AND last_ns >= $3 AND first_ns < $4 AND first_ns >= coalesce(
+    (SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1), 0)
+ORDER BY first_ns LIMIT $5
 
 -- name: rows
-SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE last_ns >= $1 AND first_ns < $2
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch
+WHERE shard = $1 AND seq <= $2 AND last_ns >= $3 AND first_ns < $4 AND first_ns >= coalesce(
+    (SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1), 0)
 
 -- name: present
 SELECT count(*) FROM pyledger.journal WHERE recorded_ns BETWEEN $2 AND $3 AND shard + 0 = $1

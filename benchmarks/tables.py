@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from benchmarks import bulk
 from benchmarks.nouns import TARGETS
 from benchmarks.ratios import RATIOS, kept_runs, margins
 from benchmarks.report import number
@@ -122,6 +123,14 @@ def gates() -> str:
     return _table(("ratio", "runs", "least", "median", "most", "bound"), rows)
 
 
+def files() -> str:
+    """How fast files go in and out: rates of the kept runs, and whose CPU a row took."""
+    if not bulk.KEPT.exists():
+        return "Nothing is kept yet: `python -m benchmarks.bulk --keep` does."
+    heads = ("", "format", "runs", "least/s", "median/s", "most/s", "client", "server", "PostgreSQL")
+    return _table(heads, bulk.rows_of(json.loads(bulk.KEPT.read_text("utf-8"))["runs"]))
+
+
 def load_gates() -> str:
     """What authorizations of the Locust run of the gates were seen to take, and what they are therefore allowed."""
     from loadtests import allowed
@@ -147,6 +156,7 @@ TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "others": (ROOT / "README.md", others),
     "cases": (ROOT / "docs" / "PERFORMANCE.md", cases),
     "profile": (ROOT / "docs" / "PERFORMANCE.md", profile),
+    "files": (ROOT / "docs" / "PERFORMANCE.md", files),
     "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),
     "load gates": (ROOT / "docs" / "PERFORMANCE.md", load_gates),
 }

@@ -25,12 +25,13 @@ from pyledger._rust_requests import (
     decode_transfers_binary,
     json_depth,
 )
+from pyledger._rust_seal import IdFilter, TreeEdge, suspects
 
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
-    "FeedPage", "FeedQuestion", "FeedRows", "Malformed", "ReadRows", "Reply", "RowReader", "Sides", "decode_account",
-    "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer", "decode_transfers",
-    "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "tree_root",
+    "FeedPage", "FeedQuestion", "FeedRows", "IdFilter", "Malformed", "ReadRows", "Reply", "RowReader", "Sides",
+    "TreeEdge", "decode_account", "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer",
+    "decode_transfers", "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "suspects", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -192,11 +193,13 @@ class Engine:
     @property
     def uncommitted(self) -> int:
         """Batches applied and neither committed nor undone, those without rows included."""
-    def probe(self, submissions: list[Commands]) -> tuple[list[int], list[str], list[int], list[str]] | None:
-        """What `apply` needs of the journal: (tenants, ids, tenants, targets), pairs by position.
+    def probe(
+        self, submissions: list[Commands]
+    ) -> tuple[list[int], list[str], list[int], list[str], list[int], list[str], int] | None:
+        """What `apply` needs of the journal: (tenants, ids, tenants, targets, tenants, ids, ns), pairs by position.
 
-        Of the first pair the rows with that id are wanted, of the second those whose id or target it is.
-        None if nothing is.
+        Of the first pair the rows with that id are wanted, of the second those whose id or target it is, of the
+        third the rows with that id that were recorded at `ns` or later: there are no others. None if nothing is.
         """
     def apply(self, submissions: list[Commands], now_ns: int, old: list[bytes]) -> Applied:
         """Decide a batch at the time `now_ns`, after recording the holds that are due.

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pyledger._rust import Engine
 from pyledger.embedded import open_database
-from pyledger.ledger import check, checkpoint, migrate
+from pyledger.ledger import check, checkpoint, migrate, seals
 from pyledger.ledger.proofs import PublicKey, SigningKey, drop_subtrees
 from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
@@ -59,10 +59,13 @@ def _own_keys(settings: Settings) -> list[PublicKey]:
     return [SigningKey.load(Path(settings.signing_key)).of_shard(settings.shard).public]
 
 
-async def drop(settings: Settings, *, subtrees: bool) -> str:
-    """Drop the checkpoint, or the subtrees that proofs are made from; what became of it, in a sentence."""
+async def drop(settings: Settings, what: str) -> str:
+    """Drop the checkpoint, the subtrees that proofs are made from, or the seals; what became of it, in a sentence."""
     async with open_database(settings) as database:
-        if subtrees:
+        if what == "seals":
+            await seals.drop(database.owner_dsn)
+            return "the seals and indexes of older partitions are dropped; the server makes them again"
+        if what == "subtrees":
             await drop_subtrees(database.owner_dsn, settings.shard)
             return f"the subtrees of shard {settings.shard} are dropped; the server makes them again when it signs"
         await checkpoint.drop(database.owner_dsn, settings.shard)

@@ -136,11 +136,15 @@ class Settings:
     )
     signing_dir: str = _setting("", "directory where signed checkpoints are kept outside the database, too")
     seal_rows: int = _setting(
-        20_000_000, "rows after which a partition of the journal ends and gets its indexes", low=1_000, high=10**12
+        5_000_000,
+        "a partition of the journal ends with about so many rows, at least a quarter of them",
+        low=1_000,
+        high=400_000_000,
     )
     seal_interval_s: int = _setting(
         604_800, "time after which a partition of the journal ends: a week, which is the longest", low=60, high=604_800
     )
+    filters_mib: int = _setting(128, "memory for filters of older ids, 2 bytes each, or for none", low=0, high=65_536)
     lease_ms: int = _setting(
         5_000, "silence after which a standby takes over: five missed beats", low=2_000, high=600_000
     )

@@ -24,9 +24,11 @@ def add_commands(commands: Any, common: Options) -> None:
     rebuild = commands.add_parser(
         "rebuild", parents=local, help="drop the checkpoint; the next start replays the whole journal"
     )
-    rebuild.add_argument(
+    instead = rebuild.add_mutually_exclusive_group()
+    instead.add_argument(
         "--subtrees", action="store_true", help="instead drop what proofs are made from, beside a server"
     )
+    instead.add_argument("--seals", action="store_true", help="instead drop what older partitions got, beside a server")
     rebuild.set_defaults(run=_rebuild)
 
     info = commands.add_parser("info", parents=local, help="versions, settings, where the data is")
@@ -86,7 +88,7 @@ def _rebuild(asked: Namespace) -> int:
     settings = settings_of(asked)
     from pyledger.proof import drop
 
-    dropped = run(drop(settings, subtrees=asked.subtrees))
+    dropped = run(drop(settings, "seals" if asked.seals else "subtrees" if asked.subtrees else "checkpoint"))
     if asked.json:
         print_json({"shard": settings.shard})
     else:

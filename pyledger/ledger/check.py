@@ -16,6 +16,7 @@ import asyncpg
 
 from pyledger import sql
 from pyledger._rust import GENESIS_HASH, Corrupt, Engine, prove_row
+from pyledger.ledger import seals
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect
 from pyledger.ledger.nouns import (
     CHECK_BATCHES_MAX,
@@ -118,6 +119,8 @@ async def _check(
         yield Finding("rows", f"journal of shard {shard}", wrong)
     async for report in _indexes(connection):
         yield report
+    async for report in _seals(connection):
+        yield report
     replay = _Replay(connection, shard, new_engine, extent)
     async for report in replay.run():
         yield report
@@ -139,6 +142,16 @@ async def _indexes(connection: asyncpg.Connection) -> AsyncIterator[Report]:
             yield Finding("indexes", row["place"], row["wrong"])
         await connection.execute(_QUERIES["seqscan"], "on")
     yield Progress("indexes", len(indexes), len(indexes))
+
+
+async def _seals(connection: asyncpg.Connection) -> AsyncIterator[Report]:
+    """What was stored of partitions that are over, against their rows and batches."""
+    spans = [span for row in await connection.fetch(QUERIES["partitions"]) if (span := seals.Span(*row)).sealed]
+    for done, span in enumerate(spans):
+        yield Progress("seals", done, len(spans))
+        async for wrong in seals.wrong(connection, span):
+            yield Finding("seals", span.name, wrong)
+    yield Progress("seals", len(spans), len(spans))
 
 
 async def _proofs(proofs: ProofCheck, batches: int) -> AsyncIterator[Report]:

@@ -44,6 +44,7 @@ from pyledger.ledger.partitions import Partitions
 from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.recovery import SETTINGS, recover
+from pyledger.ledger.sealing import Sealing
 from pyledger.ledger.statements import Statements
 from pyledger.ledger.store import Session
 from pyledger.ledger.writer import Writer
@@ -268,13 +269,12 @@ class Ledger:
             interval_s=settings.checkpoint_interval_s,
             rows=settings.checkpoint_rows,
         )
-        partitions = Partitions(
-            self._pool, self.stats, self._clock, committer.protocol, self.reads, self._database.url, settings
-        )
+        partitions = Partitions(self._pool, self.stats, self._clock, committer.protocol, self.reads, settings)
+        sealing = Sealing(partitions, self.writer, self._database.url, settings.filters_mib)
         self._keeping = [
             asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
             asyncio.create_task(partitions.keep(), name="pyledger partitions"),
-            asyncio.create_task(partitions.index(), name="pyledger indexes"),
+            asyncio.create_task(sealing.run(), name="pyledger sealing"),
             asyncio.create_task(partitions.summarize(), name="pyledger summaries"),
             asyncio.create_task(self._keep_clock(), name="pyledger clock"),
             asyncio.create_task(self.proofs.keep(), name="pyledger signing"),

@@ -11,7 +11,7 @@ from typing import Final
 
 from pyledger._rust import Applied, Engine
 
-SCHEMA_VERSION: Final = "0007"
+SCHEMA_VERSION: Final = "0008"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
 """PostgreSQL 15, in the form of `server_version_num`."""
@@ -69,14 +69,30 @@ PARTITION_LOOK_S: Final = 1.0
 """How often it is asked whether a partition is to be ended, moved on or indexed."""
 PARTITION_RETRY_S: Final = 15.0
 """After what failed: whoever waits for the lock of a partition's end holds appends up for as long."""
-INDEX_ROWS_PER_S: Final = 20_000
-"""While more rows than that come in, a partition that is over waits for its indexes: to build them takes a core."""
-INDEX_WAIT_S: Final = 3_600
-"""But no longer than that."""
+PIECES_DOUBLE: Final = 8
+"""After so many partitions of one week the next may have twice the rows, and may last twice as long."""
+PIECES_MAX: Final = 64
+"""Partitions of one week. A look-up of an old id locks each and its indexes, and PostgreSQL has some thousand locks."""
+SEAL_AFTER_S: Final = 10
+"""So long after its end a partition is sealed: clocks of servers differ by two seconds and are looked at every five."""
+SEAL_REST: Final = 4
+"""Between two steps of sealing a partition so many times what the last took: an index takes half of the rate of full
+batches while it is built, on two cores."""
+SEAL_PAGES: Final = 1_024
+"""Pages of a partition whose ids are read at once: some 40,000 rows, a tenth of a second."""
+SEAL_BATCHES: Final = 8_192
+"""Batches that are read at once."""
+BATCH_LASTS_NS: Final = 1_000_000_000
+"""No batch lasts so long by the times of its rows, which are a nanosecond apart."""
+FILTER_IDS_MAX: Final = 200_000_000
+"""Ids that a filter has room for, in 400 MB; PostgreSQL stores 1 GB. With more it seems to know others more often."""
+SUSPECTS_MAX: Final = 4_096
+"""Ids that a filter seems to know which are looked up at once."""
 LEASE_FIRST_S: Final = 10
 """The shortest that a partition of the journal lasts."""
-LEASE_LAST_S: Final = 900
-"""The longest until the newest partition can end, and so until what suddenly comes fast gets one of its own."""
+LEASE_LAST_S: Final = 120
+"""The longest until the newest partition can end, and so until what suddenly comes fast gets one of its own: 40 million
+rows. Each time it is moved on, its rows are read once more."""
 LEASE_AHEAD_S: Final = 60.0
 """So long before its end the newest partition is moved on: time for four attempts at a lock."""
 SUMMARY_ROWS: Final = 16_384
@@ -102,6 +118,12 @@ FINDINGS_MAX: Final = 100
 """Findings that one step of `check` names; a database with more has said enough."""
 ACCOUNT_ROWS_MAX: Final = 2_000
 """Rows of each side of an account that a page with a further filter looks at: each may be a page of its own."""
+SCAN_ROWS_FIRST: Final = 8_192
+"""Rows of the newest partition that a page looks at first, in some 4 ms; then four times as many, up to the setting."""
+PARTITIONS_AT_ONCE: Final = 8
+"""Partitions with indexes that one query by account looks into: PostgreSQL plans and locks each of them."""
+PAGE_PARTS_MAX: Final = 9
+"""Such queries, and the scan of what has no indexes, that make one page: 64 partitions without a row are a page."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of history."""
 
@@ -205,8 +227,9 @@ class Head:
     beat: int
 
 
-Wanted = tuple[list[int], list[str], list[int], list[str]]
-"""What the engine's probe asks for: tenants and ids, tenants and targets, pairs by position."""
+Wanted = tuple[list[int], list[str], list[int], list[str], list[int], list[str], int]
+"""What the engine's probe asks for: tenants and ids, tenants and targets, pairs by position; and tenants and ids that
+can only have been recorded from a time on."""
 
 
 @dataclass(frozen=True, slots=True)

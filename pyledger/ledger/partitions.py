@@ -1,5 +1,5 @@
 """The partitions of the journal, looked after beside the writer: the next ones, when one ends, and what makes the
-older ones and the newest readable.
+newest readable.
 
 Guarded here: nothing of this is needed to be safe. At any moment the partitions cover all time up to the last one,
 whatever step was cut off, and the writer knows of none: a row goes where its time says. A partition's end is a lease.
@@ -15,13 +15,11 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
-from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, Pool, connect
+from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import (
-    BACKOFF_MAX_S,
-    INDEX_ROWS_PER_S,
-    INDEX_WAIT_S,
     LEASE_AHEAD_S,
     LEASE_FIRST_S,
     LEASE_LAST_S,
@@ -30,6 +28,8 @@ from pyledger.ledger.nouns import (
     PARTITION_RETRY_S,
     PARTITION_UPKEEP_S,
     PARTITIONS_AHEAD_WEEKS,
+    PIECES_DOUBLE,
+    PIECES_MAX,
     SUMMARY_LOOK_S,
     SUMMARY_ROWS,
     Stats,
@@ -37,21 +37,12 @@ from pyledger.ledger.nouns import (
 )
 from pyledger.ledger.protocol import CommitProtocol
 from pyledger.ledger.reads import Reads
+from pyledger.ledger.seals import Span
 
 if TYPE_CHECKING:
     from pyledger.settings import Settings
 
 log: Final = logging.getLogger("pyledger.ledger")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One partition of the journal."""
-
-    name: str
-    start_ns: int
-    end_ns: int
-    indexed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +73,10 @@ def newest(spans: Sequence[Span], now_ns: int) -> Span | None:
     return next((span for span in spans if span.start_ns <= now_ns < span.end_ns), None)
 
 
-def indexed_until(spans: Sequence[Span]) -> int:
-    """All partitions up to there have the indexes of history."""
-    until_ns = 0
-    for span in spans:
-        if not span.indexed:
-            break
-        until_ns = span.end_ns
-    return until_ns
-
-
-def may_index(rows_per_s: float, over_ns: int) -> bool:
-    """Whether a partition that was over so long ago may have its indexes built while rows come at this rate."""
-    return rows_per_s <= INDEX_ROWS_PER_S or over_ns >= INDEX_WAIT_S * NS_PER_S
+def indexed_borders(spans: Sequence[Span]) -> list[int]:
+    """Where the first partitions begin, up to one without the indexes of history, and where the last of those ends."""
+    indexed = list(takewhile(lambda span: span.indexed, spans))
+    return [span.start_ns for span in indexed] + [span.end_ns for span in indexed[-1:]] or [0]
 
 
 def next_step(
@@ -102,28 +84,48 @@ def next_step(
 ) -> Split | Merge | None:
     """What is to be done about the end of the newest partition, and of the one after it.
 
-    The last piece of a week has no lease: it lasts to the end of the week, and is split while it is empty."""
+    The last piece of a week has no lease: it lasts to the end of the week, and is split while it is empty. The more
+    pieces a week has, the larger is the next one, and at last there is none: whatever ends them too early, such as
+    somebody who reads the journal all night, the number of partitions is bounded."""
     hot = newest(spans, now_ns)
     if hot is None:
         return None
-    whole_s = _lease_s(seal_rows, fill.rows_per_s, seal_interval_s)
-    if hot.end_ns - now_ns > 2 * LEASE_LAST_S * NS_PER_S:
-        return Split(hot.start_ns, _second(now_ns + whole_s * NS_PER_S))
+    pieces = pieces_until(spans, hot)
+    lease = _Lease(pieces, fill.rows_per_s, seal_rows, seal_interval_s)
+    if lease.is_long(hot.end_ns - now_ns):
+        return Split(hot.start_ns, _second(now_ns + lease.whole_s * NS_PER_S)) if pieces < PIECES_MAX else None
     following = next((span for span in spans if span.start_ns == hot.end_ns), None)
-    if following is not None and following.end_ns - following.start_ns > 2 * LEASE_LAST_S * NS_PER_S:
-        return Split(following.start_ns, _second(following.start_ns + whole_s * NS_PER_S))
-    if following is None or following.name.count("_") == 1:  # another week
+    if following is None:
         return None
+    is_next_week = following.name.count("_") == 1
+    first = _Lease(0, fill.rows_per_s, seal_rows, seal_interval_s) if is_next_week else lease
+    if first.is_long(following.end_ns - following.start_ns) and (is_next_week or pieces < PIECES_MAX):
+        return Split(following.start_ns, _second(following.start_ns + first.whole_s * NS_PER_S))
     left_s = (hot.end_ns - now_ns) / NS_PER_S
-    small = fill.rows + left_s * fill.rows_per_s < seal_rows * 3 // 4
+    small = fill.rows + left_s * fill.rows_per_s < lease.rows_max // 4  # for all of them are read before
     young = following.end_ns - hot.start_ns <= seal_interval_s * NS_PER_S
-    return Merge(hot.start_ns) if left_s <= min(LEASE_AHEAD_S, whole_s / 2) and small and young else None
+    due = left_s <= min(LEASE_AHEAD_S, lease.whole_s / 2)
+    return Merge(hot.start_ns) if due and small and young and not is_next_week else None
 
 
-def _lease_s(seal_rows: int, rows_per_s: float, seal_interval_s: int) -> float:
-    """How long an empty partition lasts that fills at this rate, within bounds."""
-    full_s = seal_rows / rows_per_s if rows_per_s > 0 else LEASE_LAST_S
-    return max(LEASE_FIRST_S, min(LEASE_LAST_S, full_s, seal_interval_s))
+class _Lease:
+    """How large a partition may get, and how long an empty one lasts that fills at this rate; after so many pieces."""
+
+    def __init__(self, pieces: int, rows_per_s: float, seal_rows: int, seal_interval_s: int) -> None:
+        scale = 1 << pieces // PIECES_DOUBLE
+        self.rows_max, self._last_s = seal_rows * scale, LEASE_LAST_S * scale
+        full_s = self.rows_max / rows_per_s if rows_per_s > 0 else self._last_s
+        self.whole_s = max(LEASE_FIRST_S, min(self._last_s, full_s, seal_interval_s))
+
+    def is_long(self, duration_ns: int) -> bool:
+        """Whether what lasts so long has no lease yet."""
+        return duration_ns > 4 * self._last_s * NS_PER_S
+
+
+def pieces_until(spans: Sequence[Span], hot: Span) -> int:
+    """How many partitions its week has up to the newest one. The first of a week has no time in its name."""
+    before = [span for span in reversed(spans) if span.start_ns <= hot.start_ns]
+    return 1 + len(list(takewhile(lambda span: span.name.count("_") > 1, before)))
 
 
 def _second(time_ns: float) -> int:
@@ -141,16 +143,15 @@ class Partitions:
         time_ns: Callable[[], int],
         protocol: CommitProtocol,
         reads: Reads,
-        url: str,
         settings: Settings,
     ) -> None:
         self._pool, self._stats, self._time_ns, self._protocol, self._reads = pool, stats, time_ns, protocol, reads
-        self._url, self._settings = url, settings
+        self._settings = settings
         self.spans: list[Span] = []
         self._next_page = self._summarized_rows = 0
         self._name = self._counted = ""
-        self._rows_before = self._rows_last = 0
-        self._rows_per_s = 0.0
+        self._rows, self._rows_per_s, self._counted_s = 0, 0.0, 0.0
+        self._until_ns: dict[int, int] = {}
 
     async def keep(self) -> None:
         """Make the next weeks' partitions and look after the end of the newest one, for ever."""
@@ -161,7 +162,7 @@ class Partitions:
                 if time.monotonic() - made_s >= PARTITION_UPKEEP_S:
                     await self._make()
                     made_s = time.monotonic()
-                await self._look()
+                await self.look()
                 step = next_step(
                     self.spans,
                     self._time_ns(),
@@ -178,9 +179,10 @@ class Partitions:
         end_ns = await self._pool.value("make_partitions", self._time_ns(), 1 + PARTITIONS_AHEAD_WEEKS)
         self._protocol.partitions_end_ns = max(self._protocol.partitions_end_ns, end_ns)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """See which partitions there are, and what they have."""
         self.spans = [Span(*row) for row in await self._pool.rows("partitions")]
-        self._reads.indexed_ns = indexed_until(self.spans)
+        self._reads.borders_ns = indexed_borders(self.spans)
 
     async def _take(self, step: Split | Merge) -> bool:
         match step:
@@ -191,40 +193,24 @@ class Partitions:
                 return bool(await self._pool.value("merge_partition", from_ns))
 
     async def _fill(self) -> Fill:
-        """Rows of the newest partition, counted once and then added up; their rate, over some ten looks."""
-        hot, rows = newest(self.spans, self._time_ns()), self._stats.rows
-        if hot is not None and hot.name != self._counted:
-            self._rows_before = int(await self._pool.value("rows_since", self._settings.shard, hot.start_ns)) - rows
-            self._counted = hot.name
-        self._rows_per_s += (max(0, rows - self._rows_last) / PARTITION_LOOK_S - self._rows_per_s) / 10
-        self._rows_last = rows
-        return Fill(self._rows_before + rows, self._rows_per_s)
-
-    # Those that are over.
-
-    async def index(self) -> None:
-        """Give each partition that is over the indexes of history, oldest first, for ever."""
-        while True:
-            await asyncio.sleep(PARTITION_LOOK_S)
-            over = [span for span in self.spans if not span.indexed and span.end_ns <= self._stats.head_ns]
-            if not over or not may_index(self._rows_per_s, self._time_ns() - over[0].end_ns):
-                continue
-            try:
-                await self._index(over[0])
-            except CONNECTION_ERRORS as error:
-                log.warning("%s is not indexed yet: %s", over[0].name, first_line(error))
-                await asyncio.sleep(BACKOFF_MAX_S)
-
-    async def _index(self, span: Span) -> None:
-        """By a connection of its own: it takes seconds for each million rows, and has no timeout."""
-        connection = await connect(self._url, "pyledger partitions")
-        try:
-            done = await connection.fetchval(QUERIES["index_partition"], span.start_ns)
-        finally:
-            connection.terminate()
-        if done:
-            log.info("%s has its indexes of history", span.name)
-            await self._look()
+        """Rows of the newest partition, of all shards, counted once and added up; their rate, over some ten looks."""
+        hot = newest(self.spans, self._time_ns())
+        if hot is None:
+            return Fill(0, 0.0)
+        is_other, now_s = hot.name != self._counted, time.monotonic()
+        if is_other:
+            self._counted, self._rows, self._until_ns = hot.name, 0, {}
+        added = 0
+        for (shard,) in await self._pool.rows("shards"):
+            after_ns = self._until_ns.get(shard, hot.start_ns - 1)
+            last_ns, rows = (await self._pool.rows("rows_after", shard, after_ns))[0]
+            self._until_ns[shard] = last_ns
+            added += rows
+        self._rows += added
+        if not is_other:
+            self._rows_per_s += (added / (now_s - self._counted_s) - self._rows_per_s) / 10
+        self._counted_s = now_s
+        return Fill(self._rows, self._rows_per_s)
 
     # The tail of the newest one.
 
@@ -238,18 +224,23 @@ class Partitions:
                 continue
             rows = self._stats.rows
             try:
-                if not await self._summarize_on():
-                    self._summarized_rows = max(1, rows)
+                match await self._summarize_on():
+                    case None:
+                        await asyncio.sleep(PARTITION_LOOK_S)
+                    case False:
+                        self._summarized_rows = max(1, rows)
             except CONNECTION_ERRORS as error:
                 log.info("the newest rows are not summarized yet: %s", first_line(error))
                 await asyncio.sleep(PARTITION_LOOK_S)
 
-    async def _summarize_on(self) -> bool:
-        """Go on for a bounded while; whether there may be more."""
+    async def _summarize_on(self) -> bool | None:
+        """Go on for a bounded while; whether there may be more, or None where somebody else is at the table."""
         hot = newest(self.spans, self._time_ns())
         if hot is None:
             return False
         page = self._next_page if hot.name == self._name else 0
         next_page = await self._pool.value("summarize_journal", hot.name, page)
+        if next_page is None:
+            return None
         self._name, self._next_page = hot.name, next_page
         return bool(next_page > page)

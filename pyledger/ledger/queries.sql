@@ -39,10 +39,12 @@ SELECT pyledger.open_shard($1)
 SELECT pyledger.make_partitions($1, $2)
 
 -- name: partitions
-SELECT name, start_ns, end_ns, indexed_at IS NOT NULL AS indexed FROM pyledger.partition ORDER BY start_ns
+SELECT name, start_ns, end_ns, indexed_at IS NOT NULL AS indexed, coalesce(octet_length(filter), 0) AS filter_bytes
+FROM pyledger.partition ORDER BY start_ns
 
--- name: rows_since
-SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2
+-- name: rows_after
+-- Of a shard's batches after a time, or that time again: when the last begins, and how many rows they have.
+SELECT coalesce(max(first_ns), $2), coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns > $2
 
 -- name: split_partition
 SELECT pyledger.split_partition($1, $2)
@@ -55,6 +57,71 @@ SELECT pyledger.merge_partition($1)
 
 -- name: index_partition
 SELECT pyledger.index_partition($1)
+
+-- name: seal_partition
+SELECT pyledger.seal_partition($1, $2, $3, $4)
+
+-- name: try_sealing
+-- One server at a time: those of other shards have the same partitions.
+SELECT pg_try_advisory_lock(hashtextextended('pyledger.seal_partition', 0))
+
+-- name: partition_pages
+SELECT pg_relation_size('pyledger.' || quote_ident($1)) / current_setting('block_size')::bigint
+
+-- name: copy_ids
+-- Of some pages of one partition, in the order of the disk.
+SELECT tenant, id FROM pyledger.journal
+WHERE recorded_ns >= $1 AND recorded_ns < $2 AND ctid >= $3::text::tid AND ctid < $4::text::tid
+
+-- name: batches_of_time
+SELECT first_ns, last_ns, rows, hash FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3
+ORDER BY first_ns LIMIT $4
+
+-- name: end_of_batch_before
+-- When the batch ends that began last before a time.
+SELECT last_ns FROM pyledger.batch WHERE shard = $1 AND first_ns < $2 ORDER BY first_ns DESC LIMIT 1
+
+-- name: batch_within
+-- Whether a batch has a row between two times, $1 and $2. None lasts as long as $3.
+SELECT EXISTS (
+    SELECT FROM pyledger.head
+    JOIN pyledger.batch ON batch.shard = head.shard
+    WHERE batch.first_ns >= $1::bigint - $3::bigint AND batch.first_ns < $2 AND batch.last_ns >= $1
+)
+
+-- name: first_batches_missing
+SELECT EXISTS (
+    SELECT FROM pyledger.head
+    WHERE seq > 0 AND NOT EXISTS (SELECT FROM pyledger.batch WHERE batch.shard = head.shard AND batch.seq = 1)
+)
+
+-- name: shards
+SELECT shard FROM pyledger.head ORDER BY shard
+
+-- name: seal
+SELECT rows, root, filter FROM pyledger.partition WHERE start_ns = $1
+
+-- name: history_indexes
+SELECT quote_ident(relname) AS name FROM pyledger.partition AS made, unnest(ARRAY['debit', 'credit']) AS side
+JOIN pg_class ON relnamespace = 'pyledger'::regnamespace AND relkind = 'i'
+WHERE relname = made.name || '_' || side
+
+-- name: drop_index
+DROP INDEX pyledger.{name}
+
+-- name: drop_seals
+UPDATE pyledger.partition SET indexed_at = NULL, sealed_at = NULL, rows = NULL, root = NULL, filter = NULL
+
+-- name: filter
+SELECT filter FROM pyledger.partition WHERE start_ns = $1
+
+-- name: recorded_twice
+-- Of ids that are in the partition from $5 to $6, those that an older one, from $3 to $4, has as well.
+SELECT older.id, older.tenant, older.shard FROM unnest($1::integer[], $2::uuid[]) AS asked (tenant, id)
+JOIN pyledger.journal AS older ON older.id = asked.id AND older.tenant = asked.tenant
+JOIN pyledger.journal AS own ON own.id = asked.id AND own.tenant = asked.tenant AND own.shard = older.shard
+WHERE older.recorded_ns >= $3 AND older.recorded_ns < $4 AND own.recorded_ns >= $5 AND own.recorded_ns < $6
+LIMIT 1
 
 -- name: summarize_journal
 SELECT pyledger.summarize_journal($1, $2)
@@ -139,6 +206,15 @@ SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.
 FROM unnest($4::integer[], $5::uuid[]) AS asked (tenant, target)
 JOIN pyledger.journal AS j ON j.target = asked.target AND j.tenant = asked.tenant
 WHERE j.shard = $1 AND j.target IS NOT NULL AND j.status = 0
+
+-- name: lookup_fresh
+-- Rows by id that are not in the partitions before $4, which PostgreSQL leaves out.
+SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
+    j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
+    j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
+FROM unnest($2::integer[], $3::uuid[]) AS asked (tenant, id)
+JOIN pyledger.journal AS j ON j.id = asked.id AND j.tenant = asked.tenant
+WHERE j.shard = $1 AND j.recorded_ns >= $4
 
 -- name: lookup_all
 -- After a unique violation: whatever has one of these ids, whoever's it is.

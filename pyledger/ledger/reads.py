@@ -7,13 +7,23 @@ which proves that the head is still ours.
 
 import uuid
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeVar
 
 from pyledger._rust import Engine, decode_ledger
 from pyledger.ledger import cursors
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.feed import Feed
-from pyledger.ledger.nouns import ACCOUNT_ROWS_MAX, PAGE_ROWS_MAX, BadCursor, Unavailable, first_line
+from pyledger.ledger.nouns import (
+    ACCOUNT_ROWS_MAX,
+    PAGE_PARTS_MAX,
+    PAGE_ROWS_MAX,
+    PARTITIONS_AT_ONCE,
+    SCAN_ROWS_FIRST,
+    BadCursor,
+    Unavailable,
+    first_line,
+)
 from pyledger.ledger.writer import Writer
 
 T = TypeVar("T")
@@ -54,8 +64,13 @@ class Reads:
         self._pool, self._writer, self._shard = pool, writer, shard
         self._scan_rows_max = scan_rows_max
         self.feed = Feed(pool, writer, shard, scan_rows_max=scan_rows_max)
-        self.indexed_ns = 0
+        self.borders_ns = [0]
+        """Where the first partitions begin, those that have the indexes of history, and where the last of them ends."""
+
+    @property
+    def indexed_ns(self) -> int:
         """All rows before it are in partitions that have the indexes of history."""
+        return self.borders_ns[-1]
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         try:
@@ -164,11 +179,23 @@ class Reads:
         return Page(items, None if edge_ns is None else cursors.seal(tenant, question, edge_ns.to_bytes(8)))
 
     def _parts(self, asked: Filter, low_ns: int, high_ns: int) -> list[Any]:
-        """How to look, and from when until when, in the order of the page."""
+        """How to look, and from when until when, in the order of the page; a bounded number of partitions at once, and
+        of those in all."""
+        up = asked.oldest_first
         border_ns = min(max(low_ns, self.indexed_ns), high_ns) if asked.account else low_ns
-        parts = [(self._by_account, low_ns, border_ns), (self._by_scan, border_ns, high_ns)]
-        parts = [part for part in parts if part[1] < part[2]]
-        return parts if asked.oldest_first else parts[::-1]
+        inner = [each for each in self.borders_ns if low_ns < each < border_ns][:: 1 if up else -1]
+        edges = sorted({low_ns, *inner[PARTITIONS_AT_ONCE - 1 :: PARTITIONS_AT_ONCE], border_ns})
+        parts: list[Any] = [(self._by_account, *pair) for pair in pairwise(edges)]
+        parts += [(self._by_scan, border_ns, high_ns)] if border_ns < high_ns else []
+        parts = parts[:: 1 if up else -1]
+        if len(parts) > PAGE_PARTS_MAX:
+            rest = parts[PAGE_PARTS_MAX]
+            parts[PAGE_PARTS_MAX:] = [(self._later, rest[1] if up else low_ns, high_ns if up else rest[2])]
+        return parts
+
+    async def _later(self, _: int, asked: Filter, low_ns: int, high_ns: int, __: int) -> tuple[list[Any], int | None]:
+        """Nothing: the next page begins there."""
+        return [], low_ns if asked.oldest_first else high_ns
 
     async def _by_account(
         self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int
@@ -188,11 +215,25 @@ class Reads:
     async def _by_scan(
         self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int
     ) -> tuple[list[Any], int | None]:
-        """Rows of whole batches, whoever's they are, and where to go on, if that is not all."""
+        """Rows of whole batches, whoever's they are, and where to go on, if that is not all. Few at first: a page of
+        who is busy needs no more."""
+        rows: list[Any] = []
+        looked, rows_max = 0, min(SCAN_ROWS_FIRST, self._scan_rows_max)
+        while True:
+            found, edge_ns = await self._scan(tenant, asked, low_ns, high_ns, limit - len(rows), rows_max)
+            rows, looked = rows + found, looked + rows_max
+            if edge_ns is None or len(rows) >= limit or looked >= self._scan_rows_max:
+                return rows, edge_ns
+            low_ns, high_ns = (edge_ns, high_ns) if asked.oldest_first else (low_ns, edge_ns)
+            rows_max = min(4 * rows_max, self._scan_rows_max - looked)
+
+    async def _scan(
+        self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int, rows_max: int
+    ) -> tuple[list[Any], int | None]:
         up = asked.oldest_first
         order = "oldest_first" if up else "newest_first"
         near_ns, far_ns = (low_ns, high_ns) if up else (high_ns, low_ns)
-        edge_ns, more = (await self._fetch(f"scan_{order}", self._shard, near_ns, far_ns, self._scan_rows_max))[0]
+        edge_ns, more = (await self._fetch(f"scan_{order}", self._shard, near_ns, far_ns, rows_max))[0]
         if edge_ns is None:
             return [], None
         bounds = (low_ns, min(high_ns, edge_ns)) if up else (max(low_ns, edge_ns), high_ns)

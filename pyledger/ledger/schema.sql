@@ -64,17 +64,24 @@ CREATE TABLE pyledger.batch (
     CONSTRAINT batch_times_in_order CHECK (first_ns <= last_ns)
 ) PARTITION BY RANGE (first_ns);
 
--- One row a partition of the journal: its bounds, written in the transaction that made them, and whether it has the
--- indexes of history, which it gets once nothing more can be added to it.
+-- One row a partition of the journal: its bounds, written in the transaction that made them, and what it gets once
+-- nothing more can be added to it: the indexes of history, and then its seal, which is how many rows it has, the Merkle
+-- root over the hashes of the batches that begin in it, and a filter of its ids (rust_ext/core/src/filter.rs).
 CREATE TABLE pyledger.partition (
     name text COLLATE "C" NOT NULL,
     start_ns bigint NOT NULL,
     end_ns bigint NOT NULL,
     indexed_at timestamptz,
+    sealed_at timestamptz,
+    rows bigint,
+    root bytea,
+    filter bytea,
     CONSTRAINT partition_start_unique PRIMARY KEY (start_ns),
     CONSTRAINT partition_name_unique UNIQUE (name),
-    CONSTRAINT partition_bounds_in_order CHECK (start_ns < end_ns)
+    CONSTRAINT partition_bounds_in_order CHECK (start_ns < end_ns),
+    CONSTRAINT partition_seal_whole CHECK (num_nulls(sealed_at, rows, root, filter) IN (0, 4))
 );
+ALTER TABLE pyledger.partition ALTER COLUMN filter SET STORAGE EXTERNAL;
 
 -- The state as of one batch, written off the money path; recovery replays the journal after it.
 CREATE TABLE pyledger.checkpoint (
@@ -294,7 +301,8 @@ BEGIN
 END $$;
 
 -- Summarizes the BRIN index of a journal's partition from a page on, range by range, and returns where it stopped: at
--- the pages that may still be written to, for a row in a summarized range costs an update of its summary.
+-- the pages that may still be written to, for a row in a summarized range costs an update of its summary. Null if
+-- somebody else is at the table, such as autovacuum: not now.
 CREATE FUNCTION pyledger.summarize_journal(partition text, from_page bigint) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '50ms' AS $$
 DECLARE
@@ -320,10 +328,12 @@ BEGIN
         page := page + range_pages;
     END LOOP;
     RETURN page;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN NULL;
 END $$;
 
 -- Ends a partition of the journal at `at_ns`; a new one takes its range from there on. False if it has too many rows to
--- be read again under a lock that appends wait for, or one from there on.
+-- be read again under a lock that appends wait for, or one from there on, or if that lock is not to be had at once.
 CREATE FUNCTION pyledger.split_partition(from_ns bigint, at_ns bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -342,6 +352,7 @@ BEGIN
         RETURN false;
     END IF;
     LOCK TABLE ONLY pyledger.journal IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE pyledger.%I IN ACCESS EXCLUSIVE MODE NOWAIT', old.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM pyledger.%I WHERE recorded_ns >= %s)', old.name, at_ns) INTO beyond;
     IF beyond THEN
         RETURN false;
@@ -358,10 +369,13 @@ BEGIN
         at_ns, old.end_ns
     );
     RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
 END $$;
 
 -- Gives a partition of the journal the range of the next one, of the same week, if that is empty, and drops that.
--- False if it is not, or if nothing but reading it says that the partition's rows are within its bounds.
+-- False if it is not, if nothing but reading it says that the partition's rows are within its bounds, or if the lock
+-- is not to be had at once.
 CREATE FUNCTION pyledger.merge_partition(from_ns bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
@@ -379,6 +393,7 @@ BEGIN
         RETURN false;
     END IF;
     LOCK TABLE ONLY pyledger.journal IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('LOCK TABLE pyledger.%I, pyledger.%I IN ACCESS EXCLUSIVE MODE NOWAIT', old.name, following.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM pyledger.%I)', following.name) INTO filled;
     IF filled THEN
         RETURN false;
@@ -396,22 +411,30 @@ BEGIN
     DELETE FROM pyledger.partition WHERE start_ns = following.start_ns;
     UPDATE pyledger.partition SET end_ns = following.end_ns WHERE start_ns = from_ns;
     RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
 END $$;
 
--- Reads a partition of the journal, beside appends, to prove what `merge_partition` has to know.
+-- Reads a partition of the journal, beside appends, to prove what `merge_partition` has to know; unless somebody else
+-- is at it.
 CREATE FUNCTION pyledger.validate_partition(from_ns bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 BEGIN
     EXECUTE format('ALTER TABLE pyledger.%I VALIDATE CONSTRAINT journal_bounds',
         (SELECT name FROM pyledger.partition WHERE start_ns = from_ns));
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
 END $$;
 
--- Gives a partition of the journal the indexes of history, once each shard's head is past it, so that nothing can be
--- added to it any more; and lets autovacuum freeze it, for a function cannot. False if that is not so yet.
+-- Gives a partition of the journal the next of the indexes of history that it lacks, once each shard's head is past it,
+-- so that nothing can be added to it any more; and one of them by so much that a shard without rows, or one that is opened
+-- now, begins after it, for clocks differ by less (seal_after_s in nouns.py). When it has them, autovacuum is let freeze it, for a function cannot.
+-- True once all is done: whoever asks may rest between two indexes.
 CREATE FUNCTION pyledger.index_partition(from_ns bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET max_parallel_maintenance_workers = 0 AS $$
 DECLARE
+    seal_after_ns CONSTANT bigint := 10000000000;
     side text;
     old pyledger.partition%ROWTYPE;
 BEGIN
@@ -420,19 +443,33 @@ BEGIN
         RETURN true;
     END IF;
     IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns)
-        OR NOT EXISTS (SELECT FROM pyledger.head WHERE last_ns >= old.end_ns)
+        OR NOT EXISTS (SELECT FROM pyledger.head WHERE last_ns >= old.end_ns + seal_after_ns)
         OR NOT pg_try_advisory_xact_lock(hashtextextended('pyledger.index_partition', 0)) THEN
         RETURN false;
     END IF;
     FOREACH side IN ARRAY ARRAY['debit', 'credit'] LOOP
-        EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON pyledger.%I (%I, tenant, shard, recorded_ns) '
-            'WHERE %I IS NOT NULL', old.name || '_' || side, old.name, side || '_account', side || '_account');
+        IF to_regclass(format('pyledger.%I', old.name || '_' || side)) IS NULL THEN
+            EXECUTE format('CREATE INDEX %I ON pyledger.%I (%I, tenant, shard, recorded_ns) '
+                'WHERE %I IS NOT NULL', old.name || '_' || side, old.name, side || '_account', side || '_account');
+            RETURN false;
+        END IF;
     END LOOP;
     PERFORM brin_summarize_new_values(format('pyledger.%I', old.name || '_recorded')::regclass);
     EXECUTE format('ALTER TABLE pyledger.%I SET (autovacuum_freeze_min_age = 0, autovacuum_freeze_table_age = 0, '
         'autovacuum_vacuum_insert_threshold = 0, autovacuum_vacuum_insert_scale_factor = 0)', old.name);
     UPDATE pyledger.partition SET indexed_at = clock_timestamp() WHERE start_ns = from_ns;
     RETURN true;
+END $$;
+
+-- Stores the seal of a partition of the journal that has its indexes. False if it has a seal, which is not replaced.
+CREATE FUNCTION pyledger.seal_partition(from_ns bigint, rows bigint, root bytea, filter bytea) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE pyledger.partition AS sealed
+    SET sealed_at = clock_timestamp(), rows = seal_partition.rows, root = seal_partition.root,
+        filter = seal_partition.filter
+    WHERE sealed.start_ns = from_ns AND sealed.indexed_at IS NOT NULL AND sealed.sealed_at IS NULL;
+    RETURN FOUND;
 END $$;
 
 -- Gives a new shard its head and its empty checkpoint, at the genesis of the chain.
@@ -451,12 +488,13 @@ REVOKE ALL ON FUNCTION pyledger.split_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.merge_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.validate_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.index_partition FROM PUBLIC;
+REVOKE ALL ON FUNCTION pyledger.seal_partition FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.open_shard FROM PUBLIC;
 REVOKE ALL ON FUNCTION pyledger.refuse_change FROM PUBLIC;
 GRANT USAGE ON SCHEMA pyledger TO pyledger_writer, pyledger_reader;
 GRANT EXECUTE ON FUNCTION pyledger.make_partitions, pyledger.summarize_journal, pyledger.split_partition,
-    pyledger.merge_partition, pyledger.validate_partition, pyledger.index_partition, pyledger.open_shard
-    TO pyledger_writer;
+    pyledger.merge_partition, pyledger.validate_partition, pyledger.index_partition, pyledger.seal_partition,
+    pyledger.open_shard TO pyledger_writer;
 GRANT SELECT ON pyledger.head, pyledger.journal, pyledger.batch, pyledger.partition, pyledger.checkpoint,
     pyledger.ledger, pyledger.account, pyledger.hold, pyledger.subtree, pyledger.signed_checkpoint, pyledger.tenant
     TO pyledger_writer, pyledger_reader;

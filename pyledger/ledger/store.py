@@ -131,10 +131,13 @@ class Session:
 
     async def lookup(self, wanted: Wanted) -> list[bytes]:
         """The journal rows that a batch depends on."""
-        tenants, ids, target_tenants, targets = wanted
-        rows = await self._connection.fetch(
-            QUERIES["lookup"], self._shard, tenants + target_tenants, ids + targets, target_tenants, targets
-        )
+        tenants, ids, target_tenants, targets, *fresh = wanted
+        fetch, rows = self._connection.fetch, []
+        if ids or targets:
+            asked = (tenants + target_tenants, ids + targets, target_tenants, targets)
+            rows += await fetch(QUERIES["lookup"], self._shard, *asked)
+        if fresh[1]:
+            rows += await fetch(QUERIES["lookup_fresh"], self._shard, *fresh)
         return list(dict.fromkeys(row["record"] for row in rows))
 
     async def lookup_all(self, ids: list[str]) -> list[bytes]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
-from pyledger.ledger import Filter, Ledger, partitions
+from pyledger.ledger import Filter, Ledger, partitions, sealing
 from pyledger.ledger.connections import QUERIES
-from pyledger.ledger.nouns import SUMMARY_ROWS
-from pyledger.ledger.partitions import Fill, Merge, Span, Split, indexed_until, may_index, next_step
+from pyledger.ledger.nouns import SEAL_AFTER_S, SUMMARY_ROWS, Stats
+from pyledger.ledger.partitions import Fill, Merge, Partitions, Split, indexed_borders, next_step
+from pyledger.ledger.protocol import CommitProtocol
+from pyledger.ledger.seals import Span
 from tests.ledger.test_reads import all_pages
 from tests.ledger.tools import (
     TENANT,
     fields,
     findings,
+    ledger_settings,
     let_pass,
     make_accounts,
     opened,
@@ -40,7 +44,8 @@ UNSETTLED_PAGES = 256
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Partitions are looked after much more often."""
-    monkeypatch.setattr(partitions, "PARTITION_LOOK_S", 0.1)
+    for module in (partitions, sealing):
+        monkeypatch.setattr(module, "PARTITION_LOOK_S", 0.1)
     monkeypatch.setattr(partitions, "PARTITION_RETRY_S", 0.3)
 
 
@@ -115,10 +120,16 @@ WEEK = 604_800
 LEASED = [(0, 900), (900, 1_800), (1_800, WEEK), (WEEK, 2 * WEEK)]
 
 
+def pieces(count: int) -> list[tuple[int, int]]:
+    """A week with so many partitions of a quarter of an hour, the rest of it, and the next one."""
+    ends = [900 * (1 + place) for place in range(count)]
+    return [*((end - 900, end) for end in ends), (ends[-1], WEEK), (WEEK, 2 * WEEK)]
+
+
 def made(bounds: list[tuple[int, int]]) -> list[Span]:
     """Partitions by their seconds from the start of a week, named as PostgreSQL names them."""
     names = [f"journal_{start // WEEK:08d}" + (f"_{start:06d}" if start % WEEK else "") for start, _ in bounds]
-    return [Span(name, a * SECOND_NS, b * SECOND_NS, False) for name, (a, b) in zip(names, bounds, strict=True)]
+    return [Span(name, a * SECOND_NS, b * SECOND_NS, False, 0) for name, (a, b) in zip(names, bounds, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -129,33 +140,44 @@ def made(bounds: list[tuple[int, int]]) -> list[Span]:
         ([(0, WEEK), (WEEK, 2 * WEEK)], 5, 9, 10_000, Split(0, 16 * SECOND_NS)),
         ([(0, 900), (900, WEEK), (WEEK, 2 * WEEK)], 5, 0, 0, Split(900 * SECOND_NS, 1_801 * SECOND_NS)),
         (LEASED, 5, 0, 0, None),
-        (LEASED, 839, 700, 0, None),
-        (LEASED, 850, 700, 0, Merge(0)),
-        (LEASED, 850, 700, 1, None),
-        (LEASED, 850, 750, 0, None),
+        (LEASED, 839, 200, 0, None),
+        (LEASED, 850, 200, 0, Merge(0)),
+        (LEASED, 850, 200, 1, None),
+        (LEASED, 850, 250, 0, None),
         (LEASED, 850, 10_000, 0, None),
         ([(0, DAY_S - 100), (DAY_S - 100, DAY_S + 700), (DAY_S + 700, WEEK)], DAY_S - 110, 0, 0, None),
         ([(0, WEEK), (WEEK, 2 * WEEK)], WEEK - 890, 0, 0, Split(WEEK * SECOND_NS, (WEEK + 901) * SECOND_NS)),
         ([(0, WEEK), (WEEK, WEEK + 901), (WEEK + 901, 2 * WEEK)], WEEK - 30, 0, 0, None),
         ([(0, 900)], 900, 0, 0, None),
         ([], 5, 0, 0, None),
+        # After eight pieces the next is twice as large, and after 64 there is none.
+        (pieces(7), 6_200, 0, 0, Split(6_300 * SECOND_NS, 7_201 * SECOND_NS)),
+        (pieces(8), 7_100, 0, 0, Split(7_200 * SECOND_NS, 9_001 * SECOND_NS)),
+        (pieces(9)[:-1], 7_150, 499, 0, Merge(6_300 * SECOND_NS)),
+        (pieces(9)[:-1], 7_150, 500, 0, None),
+        (pieces(63), 63 * 900 - 100, 0, 0, Split(63 * 900 * SECOND_NS, (63 * 900 + DAY_S + 1) * SECOND_NS)),
+        (pieces(64), 64 * 900 - 100, 0, 0, None),
+        (pieces(64), 64 * 900 + 100, 0, 0, Split(WEEK * SECOND_NS, (WEEK + 901) * SECOND_NS)),
+        (pieces(64)[:-1], 64 * 900 + 100, 0, 0, None),
     ],
 )
 def test_what_is_done_about_the_end_of_the_newest_partition(
-    bounds: list[tuple[int, int]], now_s: int, rows: int, rows_per_s: float, step: Split | Merge | None
+    bounds: list[tuple[int, int]],
+    now_s: int,
+    rows: int,
+    rows_per_s: float,
+    step: Split | Merge | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(partitions, "LEASE_LAST_S", 900)
     fill = Fill(rows, rows_per_s)
     assert next_step(made(bounds), now_s * SECOND_NS, fill, seal_rows=1_000, seal_interval_s=DAY_S) == step
 
 
 def test_what_is_indexed_ends_at_the_first_that_is_not() -> None:
-    first, second, third = (Span(str(place), place, place + 1, place != 1) for place in range(3))
-    assert [indexed_until(some) for some in ([], [first], [first, second, third], [second])] == [0, 1, 1, 0]
-
-
-def test_indexes_are_built_when_few_rows_come_or_after_an_hour() -> None:
-    asked = [(20_000.0, 0), (20_001.0, 0), (20_001.0, HOUR_NS - 1), (20_001.0, HOUR_NS), (0.0, 0)]
-    assert [may_index(*each) for each in asked] == [True, False, False, True, True]
+    spans = [Span(str(place), place, place + 1, place != 3, 0) for place in range(1, 5)]
+    asked: list[list[Span]] = [[], spans[:1], spans[:2], spans, spans[2:]]
+    assert [indexed_borders(some) for some in asked] == [[0], [1, 2], [1, 2, 3], [1, 2, 3], [0]]
 
 
 @both
@@ -171,7 +193,7 @@ async def test_a_full_partition_ends_and_gets_its_indexes_and_pages_are_the_same
             for batch in batches:
                 await ledger.writer.submit(transfers(batch))
                 rows += batch
-            let_pass(ledger, full["end_ns"] - ledger._clock())
+            let_pass(ledger, full["end_ns"] - ledger._clock() + SEAL_AFTER_S * SECOND_NS)
         await ledger.writer.submit(transfer(busy, other))  # all before it are over
         async with asyncio.timeout(20):
             while ledger.reads.indexed_ns < full["end_ns"]:
@@ -204,16 +226,29 @@ async def test_a_full_partition_ends_and_gets_its_indexes_and_pages_are_the_same
     assert await findings(database) == []
 
 
+async def test_a_shard_at_rest_counts_the_rows_of_the_others(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        protocol, settings = cast("CommitProtocol", None), replace(ledger_settings(), shard=1)
+        idle = Partitions(ledger._pool, Stats(), ledger._clock, protocol, ledger.reads, settings)
+        for turn in range(1, 4):
+            await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(400)]))
+            await idle.look()
+            fill = await idle._fill()
+            assert fill.rows == 3 + 400 * turn
+            assert (fill.rows_per_s > 0) == (turn > 1), "the first look says nothing of a rate"
+
+
 async def test_a_partition_with_few_rows_goes_on_over_the_next(database: Database) -> None:
     async with opened(database, seal_rows=1_000) as ledger:
         midweek(ledger)
         debit, credit = await make_accounts(ledger)
-        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(100)]))
+        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(40)]))
         for _ in range(3):
             before = (await settled(database, ledger, leased))[0]
             let_pass(ledger, before["end_ns"] - ledger._clock() - 30 * SECOND_NS)
             after = (await settled(database, ledger, lambda found, old=before: found[0]["end_ns"] > old["end_ns"]))[0]
             assert (after["name"], after["start_ns"]) == (before["name"], before["start_ns"])
-            await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(100)]))
+            await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(40)]))
         assert (await settled(database, ledger, leased))[0]["name"] == before["name"]
     assert await findings(database) == []

@@ -86,7 +86,7 @@ async def test_who_asks_again_gets_further_back(database: Database, monkeypatch:
             raise AssertionError("it never gets there")
 
         assert await asked(replay.moments[-2]) > 2
-        ledger.reads.indexed_ns = ledger.stats.head_ns
+        ledger.reads.borders_ns = [0, ledger.stats.head_ns]
         assert await asked(replay.moments[-3]) > 2
 
 
@@ -98,10 +98,10 @@ async def test_by_date_too_many_rows_are_a_clear_no(database: Database, monkeypa
         assert await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective") is not None
         await ledger.writer.submit(transfer(debit, credit))
         for indexed_ns in (0, ledger.stats.head_ns + 1):
-            ledger.reads.indexed_ns = indexed_ns
+            ledger.reads.borders_ns = [0, indexed_ns]
             with pytest.raises(TooManyRows):
                 await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
-        ledger.reads.indexed_ns = 0
+        ledger.reads.borders_ns = [0]
         monkeypatch.setattr(history, "TAIL_ROWS_MAX", 3)
         with pytest.raises(HistoryNotIndexed):
             await ledger.statements.account(TENANT, debit, 2**63 - 1, "effective")
@@ -114,7 +114,7 @@ async def test_hundreds_of_declines_in_a_row_are_passed(database: Database) -> N
         for _ in range(3):
             await ledger.writer.submit(transfers([fields(poor, rich) for _ in range(300)]))
         replay = await Replay.of(database, TENANT)
-        ledger.reads.indexed_ns = replay.moments[-1] - 10  # without the indexes it is slower, and says the same
+        ledger.reads.borders_ns = [0, replay.moments[-1] - 10]  # without the indexes it is slower, and says the same
         await check_moment(ledger, replay, poor, replay.moments[-2])
         check_statement(await statement(ledger, poor, Period(), 10), replay, poor, Period())
 
@@ -129,7 +129,7 @@ async def test_declines_of_many_accounts_have_a_bound(database: Database, monkey
             await ledger.writer.submit(transfers([fields(each, rich) for each in poor for _ in range(30)]))
         replay = await Replay.of(database, TENANT)
         moment_ns = replay.moments[-2]
-        ledger.reads.indexed_ns = moment_ns
+        ledger.reads.borders_ns = [0, moment_ns]
         await check_trial(ledger, replay, moment_ns, dict.fromkeys([*poor, rich], 1))
         monkeypatch.setattr(many, "MANY_DECLINED_ROWS_MAX", 1_000)
         with pytest.raises(TooManyRows):

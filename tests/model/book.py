@@ -137,7 +137,7 @@ class Book:
         wanted = self.engine.probe(submissions)
         if wanted is None:
             return []
-        tenants, ids, target_tenants, targets = wanted
+        tenants, ids, target_tenants, targets, *_ = wanted
         rows: dict[bytes, Fields] = {}
         for tenant, each in zip(tenants + target_tenants, ids + targets, strict=True):
             row = self.by_id.get((tenant, UUID(each).bytes))

@@ -20,6 +20,7 @@ pub mod binary;
 pub mod chain;
 pub mod copy;
 pub mod feed;
+pub mod filter;
 pub mod fingerprint;
 pub mod journal;
 pub mod json;

@@ -43,6 +43,31 @@ pub fn root(leaves: &[Hash]) -> Hash {
     level.first().copied().unwrap_or_else(|| Sha256::digest([]).into())
 }
 
+/// The same root over leaves that come piece by piece: only the complete subtrees at the right edge are kept.
+#[derive(Clone, Debug, Default)]
+pub struct Edge {
+    /// Of each the number of leaves, a power of two, and the hash; each is smaller than the one before it.
+    subtrees: Vec<(u64, Hash)>,
+}
+
+impl Edge {
+    /// Adds the next leaf.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut last = (1, leaf);
+        while let Some((_, left)) = self.subtrees.pop_if(|(leaves, _)| *leaves == last.0) {
+            last = (2 * last.0, node(&left, &last.1));
+        }
+        self.subtrees.push(last);
+    }
+
+    /// The root over all leaves so far.
+    pub fn root(&self) -> Hash {
+        let joined =
+            self.subtrees.iter().rev().map(|(_, hash)| *hash).reduce(|right, left| node(&left, &right));
+        joined.unwrap_or_else(|| root(&[]))
+    }
+}
+
 /// The audit path of `leaves[index]`, from the leaf up; `None` if there is no such leaf.
 pub fn path(leaves: &[Hash], mut index: usize) -> Option<Vec<Hash>> {
     if index >= leaves.len() {
@@ -124,6 +149,11 @@ mod tests {
         for size in 0..40_usize {
             let leaves: Vec<Hash> = (0..size).map(|number| leaf(&number.to_le_bytes())).collect();
             let root = root(&leaves);
+            let mut edge = Edge::default();
+            for leaf in &leaves {
+                edge.push(*leaf);
+            }
+            assert_eq!(edge.root(), root);
             assert_eq!(path(&leaves, size), None);
             for index in 0..size {
                 let path = path(&leaves, index).expect("in range");

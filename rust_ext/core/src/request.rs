@@ -29,6 +29,10 @@ pub struct Old {
 pub struct Lookups {
     /// Ids that were or may have been recorded: the row with that id is wanted.
     pub ids: Vec<(u32, u128)>,
+    /// Ids that may have been recorded, but not before `fresh_from_ns`: the same of them.
+    pub fresh_ids: Vec<(u32, u128)>,
+    /// Where to look for those.
+    pub fresh_from_ns: u64,
     /// Transfers to resolve or reverse: the row with that id, and accepted rows whose target it is.
     pub targets: Vec<(u32, u128)>,
 }

@@ -2,7 +2,10 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{MS, SECOND, Shard, uuid7};
+use pyledger_core::filter::Filter;
 use pyledger_core::nouns::{Command, ID_AHEAD_MS_MAX, transfer_flags};
 use pyledger_core::refusal::Refusal;
 use pyledger_core::{Engine, Limits, Old, Request};
@@ -70,6 +73,57 @@ fn ids_out_of_the_window_are_looked_up() {
     assert_eq!(bank.journal.looked_up, looked_up + 1);
     assert!(bank.one(random).is_replay);
     assert_eq!(bank.counters(4).credits_posted, 21);
+}
+
+/// Random ids in three kinds of places: before the filters end, between them and the window, and in it.
+#[test]
+fn what_filters_know_is_looked_up_and_the_rest_from_where_they_end() {
+    const IDS: u64 = 6_000;
+    let mut bank = Shard::with(Limits { window_ids: 8_190, ..common::LIMITS });
+    bank.open_ledger(1);
+    for id in [1, 2, 3, 4] {
+        bank.open_account(id, 0, 0);
+    }
+    let post = |bank: &mut Shard, from: u64| -> Vec<Command> {
+        let id = |number: u64| u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 16 | 0x4001;
+        let commands: Vec<Command> =
+            (from..from + IDS).map(|number| Command { id: id(number), ..bank.transfer(3, 4, 1) }).collect();
+        for some in commands.chunks(500) {
+            bank.many(some);
+        }
+        commands
+    };
+    let sealed = post(&mut bank, 1);
+    let until_ns = bank.journal.rows.last().expect("rows").recorded_ns + 1;
+    let mut filter = Filter::new(IDS + 5);
+    for row in &bank.journal.rows {
+        filter.insert(row.tenant, row.id);
+    }
+    bank.engine.know(vec![Arc::new(filter)], until_ns);
+    let probe = |bank: &Shard, commands: &[Command]| {
+        let lookups = bank.engine.probe(&[&Request { commands: commands.to_vec(), text: Vec::new() }]);
+        assert_eq!(lookups.fresh_from_ns, until_ns);
+        (lookups.ids.len(), lookups.fresh_ids.len())
+    };
+    let between = post(&mut bank, IDS + 1);
+    let (known, fresh) = probe(&bank, &between[..100]);
+    assert_eq!((known, fresh), (100, 0), "the window still has them");
+    let other = Command { id: 0x4002, ..between[0] };
+    assert_eq!(
+        probe(&bank, &[other]),
+        (0, 0),
+        "neither filters nor window: there is nothing between the two"
+    );
+    let newest = post(&mut bank, 2 * IDS + 1);
+    assert_eq!(probe(&bank, &sealed[..100]), (100, 0));
+    let (known, fresh) = probe(&bank, &between[..100]);
+    assert!(known < 5 && known + fresh == 100, "{known} known, {fresh} fresh");
+    assert_eq!(probe(&bank, &newest[IDS as usize - 100..]), (100, 0));
+    assert_eq!(probe(&bank, &[other]), (0, 1));
+    for commands in [&sealed[..100], &between[..100], &newest[..100]] {
+        assert!(bank.many(commands).iter().all(|answer| answer.is_replay));
+    }
+    assert_eq!(bank.counters(4).credits_posted, 3 * u128::from(IDS));
 }
 
 #[test]

@@ -2,19 +2,22 @@
 //!
 //! After every batch: the answers and the rows are the model's, and so are balances, holds and clock; an undo
 //! leaves no trace; a second engine, of another seed and hardly a window, decides the same; a third, which only
-//! replays the sealed rows, has the same books; and so has one that starts from a checkpoint. What differs
-//! panics, and the day's rounds up to there repeat it.
+//! replays the sealed rows, has the same books; and so has one that starts from a checkpoint. At a checkpoint a
+//! partition ends, and engines know a filter of its ids from then on. What differs panics, and the day's rounds
+//! up to there repeat it.
 
 use pyledger_core::chain::Head;
 use pyledger_core::journal;
-use pyledger_core::nouns::{Outcome, Row, Text};
+use pyledger_core::nouns::{Outcome, Row};
 use pyledger_core::refusal::Refusal;
 use pyledger_core::replay::Claimed;
 use pyledger_core::{Account, Batch, Checkpoint, Engine, Limits, Old, Request};
 
-use crate::asked::{Asked, Round, TEXTS, Then, request};
+use crate::asked::{Round, Then, request};
 use crate::journal::Journal;
-use crate::model::{Answer, Event, Model};
+use crate::model::{Answer, Model};
+use crate::rows::{row_of, same_row};
+use crate::sealed::Sealed;
 use crate::stored::{Disk, SHARD, Stored, read_on};
 
 /// A batch that is decided and not yet committed.
@@ -33,6 +36,7 @@ pub struct Day {
     model: Model,
     journal: Journal,
     disk: Disk,
+    sealed: Sealed,
     head: Head,
     applied: Vec<Applied>,
     /// Of the state before the first uncommitted batch.
@@ -68,6 +72,7 @@ impl Day {
             model: Model::new(limits),
             journal: Journal::default(),
             disk: Disk::default(),
+            sealed: Sealed::default(),
             head: Head::GENESIS,
             applied: Vec::new(),
             restarts: 0,
@@ -80,7 +85,11 @@ impl Day {
         let requests: Vec<Request> = round.requests.iter().map(|all| request(all)).collect();
         let asked: Vec<&Request> = requests.iter().collect();
         let mut lookups = self.engine.probe(&asked);
-        if !round.early || !lookups.ids.is_empty() || !lookups.targets.is_empty() {
+        if !round.early
+            || !lookups.ids.is_empty()
+            || !lookups.targets.is_empty()
+            || !lookups.fresh_ids.is_empty()
+        {
             self.settle();
             lookups = self.engine.probe(&asked);
         }
@@ -134,6 +143,7 @@ impl Day {
             self.decide_elsewhere(&applied);
             self.engine.commit();
             self.journal.append(&applied.batch);
+            self.sealed.add(&applied.batch.rows);
             let Batch { rows, text, .. } = &applied.batch;
             if let Some(sealed) = journal::seal(SHARD, &self.head, rows, text) {
                 let claimed = Claimed { link: sealed.link, hash: sealed.head.hash };
@@ -168,6 +178,7 @@ impl Day {
             self.go_on_saving();
         }
         let (checkpoint, batches) = (self.engine.checkpoint(), self.disk.later());
+        self.sealed.seal([&mut self.engine, &mut self.twin]);
         self.saving = Some(Saving { checkpoint, accounts: Vec::new(), head: self.head, batches, succeeds });
     }
 
@@ -200,6 +211,9 @@ impl Day {
         assert_eq!(loaded.digest(), self.engine.digest(), "what is stored gives the same books");
         assert_eq!(loaded.last_ns(), self.engine.last_ns());
         self.engine = loaded;
+        if self.restarts.is_multiple_of(2) {
+            self.sealed.teach(&mut self.engine);
+        }
         self.before = self.engine.digest_all();
     }
 
@@ -249,49 +263,5 @@ impl Day {
         }
         let next = self.model.open_holds().map(|(_, hold)| hold.expires_ns).filter(|&at| at != 0).min();
         assert_eq!(self.engine.next_expiry_ns(), next);
-    }
-}
-
-/// The row that an outcome points to, and the buffer of its texts.
-fn row_of<'a>(outcome: Outcome, batch: &'a Batch, old: &'a Old) -> Result<(&'a Row, &'a [u8]), Refusal> {
-    match outcome {
-        Outcome::Recorded(place) | Outcome::Repeated(place) => Ok((&batch.rows[place as usize], &batch.text)),
-        Outcome::Replayed(place) => Ok((&old.rows[place as usize], &old.text)),
-        Outcome::Refused(refusal) => Err(refusal),
-    }
-}
-
-/// A row of the engine as the model has it. What a decline says of accounts is what was asked or is known.
-fn same_row(row: &Row, text: &[u8], event: &Event) {
-    let Asked { command, text: number } = event.asked;
-    let status = event.refusal.map_or(0, Refusal::number);
-    assert_eq!(
-        (row.kind, row.tenant, row.recorded_ns, row.status),
-        (event.kind, command.tenant, event.recorded_ns, status),
-        "{event:?}"
-    );
-    assert_eq!((row.amount, row.target), (event.amount, command.target), "{event:?}");
-    assert_eq!(
-        (row.flags, row.timeout_s, row.effective_ns),
-        (command.flags, command.timeout_s, command.effective_ns),
-        "{event:?}"
-    );
-    if event.is_own {
-        assert!(row.id >> 96 == 0xffff_ffff && row.fingerprint == [0; 16], "{event:?}: {row:?}");
-    } else {
-        assert_eq!(row.id, command.id, "{event:?}");
-    }
-    let Text { start, reference_bytes, .. } = row.text;
-    let texts = &text[start as usize..start as usize + row.text.bytes()];
-    let (reference, metadata) = texts.split_at(reference_bytes.into());
-    let (expected, expected_metadata) = TEXTS[number as usize];
-    assert_eq!((reference, metadata), (expected.as_bytes(), expected_metadata.as_bytes()), "{event:?}");
-    if event.refusal.is_none() {
-        assert_eq!((row.debit_after, row.credit_after), event.after, "{event:?}");
-        assert_eq!(
-            (row.debit, row.credit, row.ledger, row.code),
-            (event.debit, event.credit, event.ledger, event.code),
-            "{event:?}"
-        );
     }
 }

@@ -57,7 +57,10 @@ impl Journal {
             self.acting.get(target).into_iter().flatten().rev().for_each(&mut read);
             read(target);
         }
-        lookups.ids.iter().rev().for_each(read);
+        lookups.ids.iter().rev().for_each(&mut read);
+        let is_fresh =
+            |key: &&Key| self.rows.get(*key).is_some_and(|(row, _)| row.recorded_ns >= lookups.fresh_from_ns);
+        lookups.fresh_ids.iter().filter(is_fresh).for_each(read);
         old
     }
 }

@@ -20,13 +20,11 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::commands::{Commands, tenant as tenant_of};
 use crate::errors;
 use crate::gil::{released, released_for_bytes};
+use crate::lookups::{self, Wanted};
 use crate::reading::{self, BatchRow, checked_metadata, id, read_old};
 
 /// Any limit of an engine; its slots are numbers of 32 bits.
 const LIMIT_MAX: usize = 1_000_000_000;
-
-/// Tenants and ids, tenants and targets.
-type Wanted = (Vec<u32>, Vec<String>, Vec<u32>, Vec<String>);
 
 /// A batch that is neither committed nor undone.
 struct Uncommitted {
@@ -127,16 +125,7 @@ impl Engine {
     fn probe(&self, py: Python<'_>, submissions: Vec<Py<Commands>>) -> Option<Wanted> {
         let requests: Vec<&Request> = submissions.iter().map(|one| &one.get().request).collect();
         let rows = requests.iter().map(|request| request.commands.len()).sum();
-        let lookups = released(py, rows, || self.core.probe(&requests));
-        if lookups.ids.is_empty() && lookups.targets.is_empty() {
-            return None;
-        }
-        let split = |pairs: &[(u32, u128)]| -> (Vec<u32>, Vec<String>) {
-            pairs.iter().map(|(tenant, id)| (*tenant, uuid::string(*id))).unzip()
-        };
-        let (tenants, ids) = split(&lookups.ids);
-        let (target_tenants, targets) = split(&lookups.targets);
-        Some((tenants, ids, target_tenants, targets))
+        lookups::wanted(&released(py, rows, || self.core.probe(&requests)))
     }
 
     /// Decides a batch at the time `now_ns`.

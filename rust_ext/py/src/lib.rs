@@ -11,10 +11,12 @@ mod feed;
 mod gil;
 mod held;
 mod lines;
+mod lookups;
 #[cfg(feature = "planted")]
 mod planted;
 mod proofs;
 mod reading;
+mod seal;
 mod tables;
 
 use pyo3::prelude::*;
@@ -47,6 +49,8 @@ mod _rust {
     use super::planted::plant;
     #[pymodule_export]
     use super::proofs::{prove_row, tree_root};
+    #[pymodule_export]
+    use super::seal::{IdFilter, TreeEdge, suspects};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -17,6 +17,7 @@ BUGS: Final = (
     Bug("clock_in_replay", "replay dates a hold by the wall clock", "A4", 10_000, "rows"),
     Bug("declined_id_forgotten", "a declined id is decided again", "A2", 10_000),
     Bug("expiry_off_by_one", "a hold can be posted at the nanosecond of its expiry", "A2", 100_000),
+    Bug("filter_misses_an_id", "a filter of a partition's ids leaves out one in sixteen", "A2", 10_000),
     Bug("fingerprint_ignores_a_field", "another code under the same id is taken for a retry", "A2", 50_000),
     Bug(
         "hash_order_in_the_journal",
@@ -35,6 +36,7 @@ BUGS: Final = (
     Bug("undo_misses_a_field", "undo does not bring back when the last imported account was opened", "A2", 100_000),
     Bug("window_off_by_one", "an id of the very millisecond that the window let go of counts as new", "A2", 10_000),
 )
-UNSEEN_BY_A1: Final = frozenset({"hash_order_in_the_journal"})
-"""The model has no order of its own to hold against the engine's: only two builds differ."""
+UNSEEN_BY_A1: Final = frozenset({"filter_misses_an_id", "hash_order_in_the_journal"})
+"""Its books seal no partitions. And its model has no order of its own to hold against the engine's: only two builds
+differ."""
 A1_CYCLES: Final = 12

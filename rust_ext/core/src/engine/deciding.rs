@@ -189,7 +189,7 @@ impl Deciding<'_> {
         let start = self.batch.text.len() as u32;
         self.batch.text.extend_from_slice(&text[from..from + bytes]);
         self.batch.rows.push(Row { recorded_ns, text: Text { start, ..row.text }, ..*row });
-        self.window.push(row.tenant, row.id);
+        self.window.push(row.tenant, row.id, recorded_ns);
         self.last_ns = recorded_ns;
         place
     }

@@ -11,6 +11,7 @@ mod deciding;
 mod digest;
 mod dirty;
 mod expiry;
+mod history;
 mod holds;
 mod index;
 mod ledgers;
@@ -38,6 +39,7 @@ use crate::state::{Account, Checkpoint, Corrupt, Hold, Ledger};
 use books::{Books, Log};
 use deciding::{Chain, Deciding};
 use dirty::Dirty;
+use history::History;
 use old::OldRows;
 use window::Window;
 
@@ -50,6 +52,7 @@ pub struct Engine {
     limits: Limits,
     books: Books,
     window: Window,
+    history: History,
     /// When the last row was recorded.
     last_ns: u64,
     /// Uncommitted batches, oldest first.
@@ -79,6 +82,7 @@ impl Engine {
             limits,
             books: Books::new(keys),
             window: Window::new(keys, limits.window_ids),
+            history: History::default(),
             last_ns: 0,
             frames: VecDeque::new(),
             dirty: Dirty::default(),

@@ -12,18 +12,31 @@ impl Engine {
     pub fn probe(&self, requests: &[&Request]) -> Lookups {
         let mut lookups = Lookups::default();
         for command in requests.iter().flat_map(|request| &request.commands) {
-            if self.window.may_know(command.tenant, command.id) {
-                lookups.ids.push((command.tenant, command.id));
-            }
+            self.ask_for_id(command.tenant, command.id, &mut lookups);
             if self.needs_target(command) {
                 lookups.targets.push((command.tenant, command.target));
             }
         }
         lookups.ids.sort_unstable();
         lookups.ids.dedup();
+        lookups.fresh_ids.sort_unstable();
+        lookups.fresh_ids.dedup();
+        lookups.fresh_from_ns = self.history.until_ns;
         lookups.targets.sort_unstable();
         lookups.targets.dedup();
         lookups
+    }
+
+    /// What neither the window nor the filters of older partitions know can only be between the two.
+    fn ask_for_id(&self, tenant: u32, id: u128, lookups: &mut Lookups) {
+        if !self.window.may_know(tenant, id) {
+            return;
+        }
+        if self.window.find(tenant, id).is_some() || self.history.may_have(tenant, id) {
+            lookups.ids.push((tenant, id));
+        } else if self.window.begins_ns() > self.history.until_ns {
+            lookups.fresh_ids.push((tenant, id));
+        }
     }
 
     /// An open hold says all there is to know of it; an id that was never recorded has nothing to say.

@@ -64,7 +64,7 @@ impl Engine {
         } else if self.chain == Chain::None {
             self.chain = Chain::Open;
         }
-        self.window.push(row.tenant, row.id);
+        self.window.push(row.tenant, row.id, row.recorded_ns);
         self.window.evict(0);
         self.last_ns = row.recorded_ns;
         self.note_changes();

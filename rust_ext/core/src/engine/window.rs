@@ -12,6 +12,8 @@ use crate::nouns::ID_AHEAD_MS_MAX;
 
 /// Ids of uncommitted batches that fit beside a full window before it has to grow.
 const UNCOMMITTED_IDS: usize = 16_384;
+/// Of one in so many ids it is kept when it was recorded: half of the smallest window that a server has.
+const MARK_IDS: u32 = 4_096;
 const NS_PER_MS: u64 = 1_000_000;
 
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Window {
     ids_max: usize,
     /// No id of a later time was let go; `None` while nothing was.
     floor_ms: Option<u64>,
+    /// Numbers of ids and when they were recorded, oldest first.
+    marks: VecDeque<(u32, u64)>,
 }
 
 impl Window {
@@ -41,6 +45,7 @@ impl Window {
             keys,
             ids_max,
             floor_ms: None,
+            marks: VecDeque::new(),
         }
     }
 
@@ -71,9 +76,12 @@ impl Window {
         let_go || self.find(tenant, id).is_some()
     }
 
-    /// Adds an id that is not in it.
-    pub(super) fn push(&mut self, tenant: u32, id: u128) {
+    /// Adds an id that is not in it, and was recorded after all that are.
+    pub(super) fn push(&mut self, tenant: u32, id: u128, recorded_ns: u64) {
         let number = self.first.wrapping_add(self.ids.len() as u32);
+        if number.is_multiple_of(MARK_IDS) {
+            self.marks.push_back((number, recorded_ns));
+        }
         self.ids.push_back(id);
         self.tenants.push_back(tenant);
         let Self { ids, tenants, first, index, keys, .. } = self;
@@ -89,6 +97,9 @@ impl Window {
         let tenant = self.tenants.pop_back().expect("as many tenants as ids");
         let number = self.first.wrapping_add(self.ids.len() as u32);
         self.index.remove(self.keys.hash(tenant, id), number);
+        if self.marks.back().is_some_and(|mark| mark.0 == number) {
+            self.marks.pop_back();
+        }
     }
 
     /// Lets the oldest go until, beside the `uncommitted` newest, it is within its bound.
@@ -97,6 +108,9 @@ impl Window {
             let id = self.ids.pop_front().expect("more than none");
             let tenant = self.tenants.pop_front().expect("as many tenants as ids");
             self.index.remove(self.keys.hash(tenant, id), self.first);
+            if self.marks.front().is_some_and(|mark| mark.0 == self.first) {
+                self.marks.pop_front();
+            }
             self.first = self.first.wrapping_add(1);
             self.floor_ms = self.floor_ms.max(Some(uuid7_ms(id).unwrap_or(0)));
         }
@@ -106,6 +120,11 @@ impl Window {
     pub(super) fn missed(&mut self, last_ns: u64) {
         let latest_ms = last_ns / NS_PER_MS + ID_AHEAD_MS_MAX;
         self.floor_ms = self.floor_ms.max(Some(latest_ms));
+    }
+
+    /// All that it let go, or never saw, was recorded before that; as far as it knows.
+    pub(super) fn begins_ns(&self) -> u64 {
+        if self.floor_ms.is_none() { 0 } else { self.marks.front().map_or(u64::MAX, |mark| mark.1) }
     }
 
     pub(super) const fn floor_ms(&self) -> Option<u64> {
@@ -138,8 +157,8 @@ mod tests {
         let mut window = Window::new(Keys::new(1), 100);
         window.first = u32::MAX - 150;
         for id in 1..=1_000_u128 {
-            window.push(1, id);
-            window.push(2, id);
+            window.push(1, id, id as u64);
+            window.push(2, id, id as u64);
             window.pop();
             window.evict(0);
             assert_eq!(window.find(1, id), Some(window.len() - 1));
@@ -154,15 +173,39 @@ mod tests {
     fn the_floor_is_the_latest_time_let_go() {
         let id = |ms: u128, number: u128| ms << 80 | 0x7 << 76 | 0b10 << 62 | number;
         let mut window = Window::new(Keys::new(1), 1);
-        window.push(1, 5);
+        window.push(1, 5, 1);
         assert!(!window.may_know(1, 6) && window.may_know(1, 5));
         for ms in [900, 300, 400] {
-            window.push(1, id(ms, 0));
+            window.push(1, id(ms, 0), 1);
             window.evict(0);
         }
         assert_eq!(window.floor_ms(), Some(900));
         assert!(window.may_know(1, 6) && window.may_know(1, id(900, 1)) && !window.may_know(1, id(901, 1)));
         // Of the tenant it need not have been.
         assert!(window.may_know(2, id(400, 0)));
+    }
+
+    #[test]
+    fn what_was_let_go_was_recorded_before_the_window_begins() {
+        let mut window = Window::new(Keys::new(1), 10_000);
+        window.first = u32::MAX - 20_479;
+        for number in 0..60_000_u64 {
+            window.push(1, u128::from(number), 10 * number);
+            window.push(2, u128::from(number), 10 * number);
+            window.pop();
+            window.evict(0);
+            let oldest = number.saturating_sub(9_999);
+            let begins_ns = window.begins_ns();
+            if number < 10_000 {
+                assert_eq!(begins_ns, 0);
+            } else {
+                assert!((10 * oldest..=10 * (oldest + u64::from(MARK_IDS))).contains(&begins_ns));
+            }
+        }
+        let mut missed = Window::new(Keys::new(1), 10_000);
+        missed.missed(5_000_000);
+        assert_eq!(missed.begins_ns(), u64::MAX);
+        missed.push(1, 5, 5_000_001);
+        assert_eq!(missed.begins_ns(), 5_000_001);
     }
 }

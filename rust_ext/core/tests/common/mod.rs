@@ -71,11 +71,13 @@ impl Journal {
     }
 
     pub fn read(&mut self, lookups: &Lookups) -> Old {
-        self.looked_up += lookups.ids.len() + lookups.targets.len();
+        self.looked_up += lookups.ids.len() + lookups.targets.len() + lookups.fresh_ids.len();
         let mut places: Vec<usize> = Vec::new();
         places.extend(lookups.ids.iter().filter_map(|key| self.by_id.get(key)));
         places.extend(lookups.targets.iter().filter_map(|key| self.by_id.get(key)));
         places.extend(lookups.targets.iter().filter_map(|key| self.by_target.get(key)).flatten());
+        let fresh = lookups.fresh_ids.iter().filter_map(|key| self.by_id.get(key).copied());
+        places.extend(fresh.filter(|&place| self.rows[place].recorded_ns >= lookups.fresh_from_ns));
         places.reverse();
         Old { rows: places.iter().map(|&place| self.rows[place]).collect(), text: self.text.clone() }
     }

@@ -237,6 +237,8 @@ async def test_a_shard_at_rest_counts_the_rows_of_the_others(database: Database)
             fill = await idle._fill()
             assert fill.rows == 3 + 400 * turn
             assert (fill.rows_per_s > 0) == (turn > 1), "the first look says nothing of a rate"
+            assert fill.rows_per_s <= (turn - 1) * 400 / 0.5 / 10, "a look that came late has seen more"
+            await asyncio.sleep(0.5)
 
 
 async def test_a_partition_with_few_rows_goes_on_over_the_next(database: Database) -> None:

@@ -1,6 +1,8 @@
 """What the boundary refuses before it can hurt: too much for one batch, and a journal that lost a row."""
 
 import json
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -28,3 +30,28 @@ def test_a_row_that_the_journal_lost_is_corruption_and_no_crash() -> None:
     shop.engine.commit()
     with pytest.raises(_rust.Corrupt, match=numbered(100)):
         shop.engine.apply([commands], shop.now_ns + 2 * MS, [])
+
+
+def test_what_accounts_hold_is_of_one_ledger_of_one_tenant() -> None:
+    shop = Shop()
+    shop.open({"id": numbered(1)}, {"id": numbered(2)}, {"id": numbered(3)})
+    shop.run(one(transfer(100)))
+
+    def held(*asked: Any) -> list[tuple[str, list[int]]]:
+        raw = _rust.held_accounts(shop.engine, *asked)
+        assert len(raw) % 90 == 0
+        pieces = [raw[at : at + 90] for at in range(0, len(raw), 90)]
+        return [
+            (str(UUID(bytes=each[:16])), [int.from_bytes(each[at : at + 16]) for at in range(26, 90, 16)])
+            for each in pieces
+        ]
+
+    every = [(account, counters) for _, account, *counters in shop.engine.balances(0, 10)]
+    assert held(1, 978, None, 10) == every
+    assert held(1, 978, None, 2) == every[:2]
+    assert held(1, 978, numbered(1), 10) == every[1:]
+    for tenant, ledger in ((2, 978), (1, 979), (1, 0)):
+        assert held(tenant, ledger, None, 10) == []
+    for asked in ((1, 978, numbered(4), 10), (2, 978, numbered(1), 10), (1, 979, numbered(1), 10), (1, 978, "x", 10)):
+        with pytest.raises(ValueError, match=r"account|UUID"):
+            _rust.held_accounts(shop.engine, *asked)

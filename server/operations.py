@@ -48,7 +48,7 @@ ROW_EACH: Final = (
     "refused ones, and nothing at all when the request is refused as a whole."
 )
 READS: Final = ("parameter_unknown", "parameter_invalid", "unavailable")
-HISTORY: Final = (*READS, "history_not_indexed", "history_archived")
+HISTORY: Final = (*READS, "history_not_indexed", "history_archived", "too_many_at_once")
 WRITES: Final = (
     "body_incomplete", "header_invalid", "parameter_unknown", "body_timeout", "body_too_large",
     "content_type_unsupported", "queue_full", "unavailable", "outcome_unknown", "stopping",
@@ -128,8 +128,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         name="getTrialBalance", path="/v1/ledgers/{id}/trial-balance", handler=statements.trial_balance, tag="Ledgers",
         summary="Get a trial balance, now or as of a moment", query=schemas.TrialQuery,
         gives={JSON_TYPE: schemas.TrialBalance},
-        problems=(*HISTORY, "id_invalid", "ledger_not_found", "ledger_too_large", "too_many_rows", "cursor_invalid",
-            "too_many_at_once"),
+        problems=(*HISTORY, "id_invalid", "ledger_not_found", "ledger_too_large", "too_many_rows", "cursor_invalid"),
         notes="By code of accounts, of ledgers with up to 10,000 accounts: not answered unless debits equal credits. "
         "With `accounts=true` in pages; add up their `codes`.",
     ),
@@ -169,7 +168,6 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         },
         problems=(
             *HISTORY, "id_invalid", "account_not_found", "cursor_invalid", "statement_too_long", "too_many_rows",
-            "too_many_at_once",
         ),
         notes="Opening balance, rows, the balance after each, closing balance: what does not add up is not answered. "
         "`until` of one period is `since` of the next, and the closing balance of one the opening balance of the "

@@ -74,8 +74,8 @@ _HTTP: Final = (
      "send it again with the same id."),
     ("connections_full", 503, "More requests are being served at once than the limit allows."),
     ("feed_full", 503, "More readers follow the feed at once than the limit allows, in all or of one tenant."),
-    ("too_many_at_once", 503, "More documents are made and sent, or trial balances added up, at once than the limit "
-     "allows, in all or of one tenant."),
+    ("too_many_at_once", 503, "More questions about the past are asked, trial balances added up, or documents made and "
+     "sent, at once than the limit allows, in all or of one tenant."),
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("history_not_indexed", 503, "So many rows around this moment have no indexes yet that this would take too much "
      "work. They get them once their partition of the journal is over."),

@@ -29,6 +29,9 @@ PAGE_ROWS_DEFAULT: Final = 100
 
 DOCUMENTS_MAX: Final = 4
 """Documents at once, until they were taken: each some 11 MB at most, and twice that as it is made."""
+PAST_MAX: Final = 32
+"""Other questions about the past at once, of which a few are answered and the rest wait: what a tenant asks keeps
+another one waiting for seconds at most."""
 TRIALS_MAX: Final = 4
 """Whole trial balances that are added up at once: each some 10 MB of 10,000 accounts."""
 
@@ -89,6 +92,7 @@ class Service:
         self.page_rows_max = page_rows_max
         self.feed = feed
         self.documents = Places(DOCUMENTS_MAX, "too_many_at_once")
+        self.past = Places(PAST_MAX, "too_many_at_once")
         self.trials = Places(TRIALS_MAX, "too_many_at_once")
         self.openapi = b""
         self.shard = 0

@@ -35,7 +35,7 @@ async def get(service: Service, request: Request) -> Answer:
     if asked.as_of is None:
         found = await service.reads.account(request.tenant, account)
     else:
-        with answerable():
+        with service.past.place(request.tenant), answerable():
             moment_ns = instant_of(asked.as_of, "as_of")
             found = await service.statements.account(request.tenant, account, moment_ns, asked.by)
     if found is None:

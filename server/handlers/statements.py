@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 DOCUMENT_S_MAX: Final = 60.0
 """A document that took so long is given up: eleven looks of half a second, and others' in between."""
+TAKEN_S_MAX: Final = 600.0
+"""Whoever takes a document so slowly does not keep its place from others."""
 LOOK_AGAIN_S: Final = 0.5
 """How often it is looked whether the server stops while a reader takes its document."""
 
@@ -76,12 +79,13 @@ async def get(service: Service, request: Request) -> Answer:
     if asked.format != "json":
         return await _document(service, request, account, period, FORMS[asked.format])
     limit = service.page_limit(asked.limit)
-    async with asyncio.timeout(service.answers.timeout_s), service.statements.pace.making:
-        with answerable():
-            found = await service.statements.page(request.tenant, account, period, asked.cursor, limit)
-        if found is None:
-            raise Refused("account_not_found")
-        return OK, JSON, await service.statements.pace.piece(partial(msgspec.json.encode, found))
+    with service.past.place(request.tenant):
+        async with asyncio.timeout(service.answers.timeout_s), service.statements.pace.making:
+            with answerable():
+                found = await service.statements.page(request.tenant, account, period, asked.cursor, limit)
+            if found is None:
+                raise Refused("account_not_found")
+            return OK, JSON, await service.statements.pace.piece(partial(msgspec.json.encode, found))
 
 
 async def _document(service: Service, request: Request, account: str, period: Period, form: type[Document]) -> Answer:
@@ -98,7 +102,8 @@ async def _document(service: Service, request: Request, account: str, period: Pe
                 await request.proto.response_stream(OK, [*form.headers, CLOSE]).send_bytes(body)
             del body
             # Not in one piece, though it is: only at the end of a stream is it told when Granian closes the connection.
-            while not gone.done() and not service.stopping:
+            until_s = time.monotonic() + TAKEN_S_MAX
+            while not gone.done() and not service.stopping and time.monotonic() < until_s:
                 await asyncio.wait({gone}, timeout=LOOK_AGAIN_S)
         finally:
             gone.cancel()
@@ -116,8 +121,9 @@ async def trial_balance(service: Service, request: Request) -> Answer:
     with answerable("ledger"):
         if asked.accounts == "true":
             limit = service.page_limit(asked.limit)
-            async with service.statements.pace.making:
-                found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
+            with service.past.place(request.tenant):
+                async with service.statements.pace.making:
+                    found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
         else:
             with service.trials.place(request.tenant):
                 found = await trial.whole(request.tenant, number, moment_ns)

@@ -11,7 +11,6 @@ from pyledger.ledger import BadCursor, partitions
 from pyledger.ledger.statements import NotOpenedYet, Period, history, many, statements, trial
 from pyledger.ledger.statements.nouns import (
     Disagrees,
-    HistoryArchived,
     HistoryNotIndexed,
     LedgerTooLarge,
     StatementTooLong,
@@ -22,7 +21,6 @@ from tests.ledger.statement_checks import check_moment, check_statement, check_t
 from tests.ledger.tools import (
     TENANT,
     fields,
-    let_pass,
     make_accounts,
     new_id,
     open_accounts,
@@ -136,6 +134,27 @@ async def test_declines_of_many_accounts_have_a_bound(database: Database, monkey
             await ledger.statements.trial.whole(TENANT, 1, moment_ns)
 
 
+async def test_rows_that_are_not_shown_do_not_end_a_document(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LOOK_ROWS_FIRST", 5)
+    monkeypatch.setattr(history, "LOOKS_MAX", 2)
+    async with opened(database, scan_rows_max=1_000) as ledger:
+        debit, credit = await make_accounts(ledger)
+        await ledger.writer.submit(transfer(debit, credit))
+        for _ in range(60):
+            await ledger.writer.submit(transfer(debit, credit, flags=["pending"]))
+        await ledger.writer.submit(transfer(debit, credit))
+        page = await ledger.statements.page(TENANT, debit, Period(), None, 10)
+        assert page is not None
+        assert page.next is not None, "the page ends before the last row"
+        replay = await Replay.of(database, TENANT)
+        check_statement(await whole(ledger, debit, Period()), replay, debit, Period())
+        monkeypatch.setattr(statements, "DOCUMENT_PAGES_MAX", 2)
+        with pytest.raises(StatementTooLong):
+            await whole(ledger, debit, Period())
+
+
 async def test_a_statement_in_one_piece_has_an_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(statements, "DOCUMENT_ROWS_MAX", 4)
@@ -152,85 +171,6 @@ async def test_a_statement_in_one_piece_has_an_end(database: Database, monkeypat
                     await whole(ledger, debit, Period())
             else:
                 assert len((await whole(ledger, debit, Period())).data) == rows
-
-
-async def test_a_gap_in_the_journal_is_not_taken_for_nothing(database: Database) -> None:
-    async with opened(database) as ledger:
-        debit, credit = await make_accounts(ledger)
-        await ledger.writer.submit(transfer(debit, credit))
-        let_pass(ledger, 60 * 86_400 * 10**9)
-        until_ns = ledger._clock()
-        await run_as_admin(database, "SELECT pyledger.make_partitions($1, 4)", until_ns)
-        await ledger.writer.submit(transfer(debit, credit))
-        replay = await Replay.of(database, TENANT)
-        await check_moment(ledger, replay, debit, until_ns)
-        await run_as_admin(
-            database, "DELETE FROM pyledger.partition WHERE start_ns <= $1 AND end_ns > $1", replay.moments[0]
-        )
-        with pytest.raises(HistoryArchived):
-            await ledger.statements.account(TENANT, debit, until_ns)
-
-
-async def gone_before(database: Database, gone_ns: int) -> None:
-    """As if what was recorded before a moment had been a partition, and that was archived."""
-    await run_as_admin(
-        database, "UPDATE pyledger.partition SET start_ns = $1 WHERE start_ns <= $1 AND end_ns > $1", gone_ns
-    )
-    await run_as_admin(database, "DELETE FROM pyledger.partition WHERE end_ns <= $1", gone_ns)
-    await run_as_admin(database, "DELETE FROM pyledger.journal WHERE recorded_ns < $1 AND kind >= 3", gone_ns)
-
-
-async def test_of_what_was_archived_nothing_is_needed_that_is_not_asked_for(database: Database) -> None:
-    async with opened(database) as ledger:
-        quiet, busy, other = await make_accounts(ledger, 3)
-        await ledger.writer.submit(transfer(quiet, other))
-        for _ in range(6):
-            await ledger.writer.submit(transfer(busy, other))
-        replay = await Replay.of(database, TENANT)
-        moments = replay.moments[-6:]
-        await gone_before(database, moments[2])
-        for account in (quiet, busy):
-            for asked in (Period(), Period(until_ns=moments[4]), Period(moments[1], moments[4])):
-                with pytest.raises(HistoryArchived):
-                    await statement(ledger, account, asked, 10)
-        # What the balance goes back to is there, or is not.
-        kept = Period(moments[3], moments[5])
-        check_statement(await statement(ledger, busy, kept, 1), replay, busy, kept)
-        await check_moment(ledger, replay, busy, moments[2])
-        for account, moment_ns in ((quiet, moments[4]), (busy, moments[2] - 1)):
-            with pytest.raises(HistoryArchived):
-                await ledger.statements.account(TENANT, account, moment_ns)
-        with pytest.raises(HistoryArchived):
-            await ledger.statements.trial.whole(TENANT, 1, moments[4])
-        with pytest.raises(HistoryArchived):
-            await ledger.statements.account(TENANT, busy, moments[4], "effective")
-
-
-async def test_a_batch_that_is_there_in_part_is_not_taken_for_all_of_it(database: Database) -> None:
-    async with opened(database) as ledger:
-        debit, credit = await make_accounts(ledger)
-        await ledger.writer.submit(transfer(debit, credit))
-        await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(10)]))
-        last_ns = ledger.stats.head_ns
-        await ledger.writer.submit(transfer(debit, credit))
-        replay = await Replay.of(database, TENANT)
-        border_ns = replay.moments[-6]
-        # A border goes through the batch, and the partition after it was archived.
-        await run_as_admin(
-            database, "UPDATE pyledger.partition SET end_ns = $1 WHERE start_ns <= $1 AND end_ns > $1", border_ns
-        )
-        await run_as_admin(
-            database,
-            "INSERT INTO pyledger.partition (name, start_ns, end_ns) SELECT 'later', $1, min(start_ns) "
-            "FROM pyledger.partition WHERE start_ns > $1",
-            last_ns + 1,
-        )
-        await run_as_admin(
-            database, "DELETE FROM pyledger.journal WHERE recorded_ns BETWEEN $1 AND $2", border_ns, last_ns
-        )
-        await check_moment(ledger, replay, credit, border_ns - 1)
-        with pytest.raises(HistoryArchived):
-            await ledger.statements.account(TENANT, credit, last_ns)
 
 
 async def test_a_row_that_was_changed_is_not_shown(database: Database) -> None:

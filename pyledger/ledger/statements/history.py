@@ -121,8 +121,11 @@ class History:
             looking = _Looking(tenant, account, opened_ns, until_ns if passed_ns is None else passed_ns)
             try:
                 found = await self._last_of_tail(looking) or await self._last_indexed(looking)
-            finally:
+            except HistoryNotIndexed:
+                # Nothing is noted of rows that were not there to be looked at: they may be restored.
+                await self.check_kept(looking.until_ns, until_ns)
                 self._passed.keep(moment, looking.until_ns)
+                raise
             last = Last(opened_ns, Counters()) if found is None else Last.of(found)
         await self.check_kept(last.recorded_ns, until_ns)
         self._known.keep(moment, last)

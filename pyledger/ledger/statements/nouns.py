@@ -37,6 +37,8 @@ DATED_ROWS_MAX: Final = 50_000
 """Rows by effective date that are looked at, of each side of an account and in the tail: some 0.3 s, 10 MB."""
 DOCUMENT_ROWS_MAX: Final = 10_000
 """Rows of a statement in one piece: some 2 MB of CSV, 200 printed pages."""
+DOCUMENT_PAGES_MAX: Final = 100
+"""Pages that one is made of: they are short, or empty, where many rows are not shown."""
 MOVES: Final = (3, 5, 7)
 """Kinds of rows that change what is posted: transfer, post, reverse."""
 ALL_KINDS: Final = (3, 4, 5, 6, 7, 8)

@@ -20,13 +20,13 @@ from pyledger.ledger.reads import Reads
 from pyledger.ledger.statements.dated import ByDate
 from pyledger.ledger.statements.history import History
 from pyledger.ledger.statements.nouns import (
+    DOCUMENT_PAGES_MAX,
     DOCUMENT_ROWS_MAX,
     NS_MAX,
     By,
     Counters,
     Disagrees,
     Entry,
-    HistoryNotIndexed,
     NotOpenedYet,
     Period,
     Statement,
@@ -111,17 +111,18 @@ class Statements:
         """All pages of a statement, for a document; none if there is no such account.
 
         Raises `StatementTooLong`, and as `page`."""
-        rows, cursor, more = 0, None, True
-        while more:
+        rows, cursor = 0, None
+        for _ in range(DOCUMENT_PAGES_MAX):
             page = await self.page(tenant, account_id, asked, cursor, PAGE_ROWS_MAX)
             if page is None:
                 return
-            if page.next is not None and not page.data:
-                raise HistoryNotIndexed("too many rows of this period are not indexed yet")
-            rows, cursor, more = rows + len(page.data), page.next, page.next is not None
-            if rows > DOCUMENT_ROWS_MAX or (rows == DOCUMENT_ROWS_MAX and more):
-                raise StatementTooLong(f"it has more than {DOCUMENT_ROWS_MAX} rows")
+            rows, cursor = rows + len(page.data), page.next
+            if rows > DOCUMENT_ROWS_MAX:
+                break
             yield page
+            if cursor is None:
+                return
+        raise StatementTooLong(f"it has more than {DOCUMENT_ROWS_MAX} rows, or too many that are not shown")
 
     async def _held(self, tenant: int, subject: Subject, until_ns: int) -> Counters:
         """What it held right before a moment."""

@@ -145,7 +145,7 @@ BAD_ROWS = [
     ("{id},{BANK},{WALLET},5,7,1,,,,,,,,", "malformed", "wrong_fields"),
     ("{id},{BANK},{WALLET},5,7,1,no_such_flag,,,,,", "malformed", None),
     ('{id},{BANK},{WALLET},5,7,1,,,,,,"{{""a"":"', "malformed", "invalid_metadata"),
-    ('{id},{BANK},{WALLET},5,7,1,,,,,"x""y', "malformed", "invalid_csv"),
+    ('{id},{BANK},{WALLET},5,7,1,,,,,"x"y,', "malformed", "invalid_csv"),
     ("{id},{BANK},{WALLET},5,7,1,,,,,\udcff\udcfe,", "malformed", "invalid_utf8"),
     ('{id},{BANK},{WALLET},"5"",""code"":""9",7,1,,,,,,', "malformed", "invalid_amount"),
     ("{id},{BANK},{WALLET},0,7,1,,,,,,", "refused", "amount_must_not_be_zero"),

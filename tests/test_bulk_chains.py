@@ -183,3 +183,35 @@ def test_no_leg_is_booked_alone(server: ServerProcess, tmp_path: Path) -> None:
     assert (done["accepted"], done["malformed"]) == (4, 2)
     assert reported(tmp_path / "chains.jsonl.rejected.csv") == [2, 3]
     assert balances(talker)[SHOP]["posted"] == "4"
+
+
+@pytest.mark.parametrize("wrong", [{"id": 5, "flags": ["linked"]}, {"id": number(8_189), "flags": "linked"}])
+def test_a_wrong_leg_where_a_request_ends(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    rows = [line_of(leg(place), "jsonl") for place in range(BATCH_ROWS_MAX + 20)]
+    rows[BATCH_ROWS_MAX - 1] = line_of(leg(0) | wrong, "jsonl")
+    found = prepared(written(tmp_path, "jsonl", rows))
+    assert [*told(found)] == [BATCH_ROWS_MAX, BATCH_ROWS_MAX + 1]
+    places = [place for each in sent(found) for place in each]
+    assert places == [*range(BATCH_ROWS_MAX - 1), *range(BATCH_ROWS_MAX + 1, BATCH_ROWS_MAX + 20)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_long_chain_before_rows_that_were_declined(tmp_path: Path, form: str) -> None:
+    chain = 2 * BATCH_ROWS_MAX + 1
+    rows = [leg(place, linked=place < chain - 1) for place in range(chain)]
+    rows += [leg(place, status="declined") for place in range(chain, chain + 500)] + [leg(chain + 500)]
+    found = prepared(written(tmp_path, form, [line_of(row, form) for row in rows]))
+    assert (sent(found), sum(each.skipped for each in found)) == ([[chain + 500]], 500)
+    assert len(told(found)) == chain
+
+
+def test_rows_that_were_declined_hide_nothing_of_the_others(server: ServerProcess, tmp_path: Path) -> None:
+    """A third of more rows than a request has, and what the ledger says of the last one is told by its line."""
+    talker, rows = Talker(server.url), 12_000
+    open_books(talker)
+    lines = [line_of(leg(place, status="declined" if place % 3 == 1 else "accepted"), "csv") for place in range(rows)]
+    lines[-1] = line_of(leg(rows - 1, amount="0"), "csv")
+    done = imported("transfers", written(tmp_path, "csv", lines), server.url)
+    assert (done["accepted"], done["skipped"], done["refused"]) == (rows - rows // 3 - 1, rows // 3, 1)
+    assert reported(tmp_path / "chains.csv.rejected.csv") == [rows + 1]
+    assert balances(talker)[SHOP]["posted"] == str(rows - rows // 3 - 1)

@@ -19,7 +19,7 @@ import pyarrow.parquet
 import pytest
 
 from pyledger import cli
-from pyledger._rust import ReadRows, decode_transfers
+from pyledger._rust import ReadRows, decode_transfers, decode_transfers_binary
 from pyledger.bulk.cursor import Position
 from pyledger.bulk.nouns import BulkError, Reading
 from pyledger.bulk.reading import requests
@@ -55,7 +55,7 @@ def test_hostile_cells_are_told_by_themselves(tmp_path: Path) -> None:
         "Zoë".encode("latin-1"): "invalid_utf8",
         b"\xed\xa0\x80": "invalid_utf8",
         b"a\x00b": "invalid_reference",
-        b'"never closed': "invalid_csv",
+        b'"closed" twice': "invalid_csv",
         b"a\rb": "invalid_csv",
         b"x,y": "wrong_fields",
     }
@@ -72,12 +72,54 @@ def test_a_line_or_a_quote_without_an_end_costs_no_memory_and_little_time(tmp_pa
     quotes = tmp_path / "quotes.csv"
     quotes.write_bytes(HEADER + b"".join(row(place, b'"open') for place in range(5_000)))
     sent, bad = told(quotes)
-    assert (sent, len(bad), {*bad.values()}) == (0, 5_000, {"invalid_csv"})
+    # What one line opens the next one closes.
+    assert (sent, len(bad), {*bad.values()}) == (0, 2_500, {"invalid_csv"})
+    quotes.write_bytes(HEADER + row(1) + row(2, b'"open') + b"".join(row(place) for place in range(3, 200_000)))
+    with pytest.raises(BulkError, match="line 3 opens a quote that is not closed"):
+        prepared(quotes)
     long = tmp_path / "long.csv"
     long.write_bytes(HEADER + row(1) + row(2, b'"' + b"x" * 10_000_000 + b'"'))
     with pytest.raises(BulkError, match="line 3 is longer than 65536 bytes"):
         prepared(long)
     assert time.monotonic() - began_s < TIME_S_MAX
+
+
+@pytest.mark.parametrize("lines", [63, 64, 65, 700, 70_000])
+def test_what_stands_in_quotes_is_never_a_row(tmp_path: Path, lines: int) -> None:
+    """A text with line ends, and with what would be a row of its own, by whoever could write one cell of a file."""
+    forged = str(uuid.UUID(int=7 << 100))
+    text = "\n" * lines + row(7).decode().replace(str(uuid.UUID(int=7 + (1 << 100))), forged)
+    file = tmp_path / "forged.csv"
+    with file.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out)
+        table.writerow(HEADER.decode().strip().split(","))
+        for place, reference in enumerate(("", text, "")):
+            table.writerow([*row(place).decode().strip().split(",")[:-1], reference])
+    (request,) = prepared(file)
+    assert forged not in decode_transfers_binary(request.body, 1).ids
+    assert (request.rows, [each[::2] for each in request.wrong]) == (2, [(3, "invalid_reference")])
+    assert request.row(1)[0] == 3 + lines + 2
+
+
+def test_an_import_of_parquet_goes_on_with_the_next_row(tmp_path: Path) -> None:
+    """Also after texts of many lines, which are valid metadata."""
+    rows = 20_000
+    long = json.dumps({f"k{place}": place for place in range(70)}, indent=1)
+    texts = pyarrow.array([long if place % 1_000 == 5 else None for place in range(rows)])
+    file = parquet(tmp_path / "long.parquet", amount=pyarrow.array([1] * rows), metadata=texts)
+    found, after = prepared(file), Position("", "", "")
+    ids = [id for request in found for id in decoded(request)]
+    assert (len(ids), [row for request in found for row in request.wrong]) == (rows, [])
+    for place, request in enumerate(found):
+        after.bytes, after.number = after.bytes + request.bytes, request.next_number
+        assert after.number - 1 == sum(each.covers for each in found[: place + 1])
+        rest = list(requests(file, "parquet", Reading("transfers"), after, lambda _read: None))
+        assert [id for each in rest for id in decoded(each)] == ids[after.number - 1 :]
+
+
+def decoded(request: ReadRows) -> list[str]:
+    """The ids of a request."""
+    return (decode_transfers_binary if request.binary else decode_transfers)(request.body, 1).ids
 
 
 def test_other_encodings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import random
+import re
 import uuid
 from pathlib import Path
 
@@ -79,6 +80,8 @@ ODD = [
 ]
 TEXTS = ["some text", "it's", "é", "\u2028", '"a,b"', '"say ""yes"""', '""', "x" * 129, "€" * 43]
 METADATA = ['"{""b"":1,""a"":""é""}"', '"{""a"":[1,{""b"":null}]}"', '"{""a"":1.0}"', '"{""a"":1,""a"":2}"', "{}", "[]"]
+_CELL = r'(?:"(?:[^"]|"")*+"[^,]*|[^",][^,]*|)'
+CLOSED = re.compile(f"{_CELL}(?:,{_CELL})*")
 PARSED = [next(csv.reader([text]))[0] for text in METADATA if text.startswith('"')]
 
 
@@ -132,11 +135,8 @@ def table(what: str, chance: random.Random) -> tuple[list[str], list[str]]:
     lines = [",".join(cell(what, name, chance, odd) for name in names) for _ in range(LINES)]
     if odd and chance.random() < 0.1:
         lines[chance.randrange(LINES)] += ","
-    # What one line opens another one could close: then it is one row, which the model does not know.
-    opening = [place for place, line in enumerate(lines) if line.count('"') % 2]
-    for place in opening[1:]:
-        lines[place] = lines[place].replace('"', "x")
-    return names, lines
+    # A quote that is not closed takes the next line along, which the model does not know.
+    return names, [line if CLOSED.fullmatch(line) else line.replace('"', "x") for line in lines]
 
 
 def objects(what: str, chance: random.Random) -> list[bytes]:

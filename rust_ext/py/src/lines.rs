@@ -1,7 +1,7 @@
 //! Lines of a file become the bodies of requests, one after the other.
 
 use pyledger_core::json::columns::{Column, What};
-use pyledger_core::json::layout::{LINE_BYTES_MAX, Layout, Place, View};
+use pyledger_core::json::layout::{LINE_BYTES_MAX, Layout, Place, Unreadable, View};
 use pyledger_core::json::lines::Lines;
 use pyledger_core::uuid;
 use pyo3::exceptions::{PyIndexError, PyValueError};
@@ -65,11 +65,13 @@ impl RowReader {
         let read = released_for_bytes(py, text.len(), || {
             Lines::read(layout, text, view, next).map(|lines| (lines.body(), lines))
         });
-        let (body, lines) = read.map_err(|long| {
-            let line = long.number;
-            PyValueError::new_err(format!(
-                "line {line} is longer than {LINE_BYTES_MAX} bytes: this is not a file of rows"
-            ))
+        let (body, lines) = read.map_err(|wrong| {
+            PyValueError::new_err(match wrong {
+                Unreadable::LineTooLong(line) => {
+                    format!("line {line} is longer than {LINE_BYTES_MAX} bytes: this is not a file of rows")
+                }
+                Unreadable::QuoteNotClosed(line) => format!("line {line} opens a quote that is not closed"),
+            })
         })?;
         self.next = lines.next;
         Ok(ReadRows { body: PyBytes::new(py, &body).unbind(), lines })

@@ -1,21 +1,17 @@
 //! A record of CSV: where it ends, and its cells.
 //!
 //! Guarded here: a cell ends at its comma, at its line's end or at the quote that closes it; nothing of it reaches
-//! beyond. A quote that is never closed takes no other line along.
+//! beyond, and nothing that stands in quotes is ever read as a row of its own, however many lines it has.
 
 use std::borrow::Cow;
 
-/// A record may go over lines, where a text has them; so many at most.
-const RECORD_LINES_MAX: usize = 64;
-
-/// Bytes of the first record, its line's end included; `ends` says whether the text ends with it or goes on. `None`
-/// where its quotes say nothing, or reach too far: then only its first line can be said to be of it.
+/// Bytes of the first record, its line's end included; `None` where a quote is not closed in this text. `ends` says
+/// whether the text ends with the record or goes on.
 pub(super) fn extent(text: &[u8], ends: bool) -> Option<usize> {
     let mut at = 0;
-    let mut lines = 0;
     loop {
         if text.get(at) == Some(&b'"') {
-            at += closing(&text[at..], &mut lines)?;
+            at += closing(&text[at..])?;
         }
         let rest = &text[at..];
         match rest.iter().position(|&byte| byte == b',' || byte == b'\n') {
@@ -26,24 +22,16 @@ pub(super) fn extent(text: &[u8], ends: bool) -> Option<usize> {
     }
 }
 
-/// Bytes of a cell in quotes, with both; `None` if it does not end, or something follows that is not the next cell.
-fn closing(text: &[u8], lines: &mut usize) -> Option<usize> {
+/// Bytes of a cell in quotes, with both; `None` if it does not end.
+fn closing(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        match text.get(at)? {
-            b'"' if text.get(at + 1) == Some(&b'"') => at += 2,
-            b'"' => break,
-            b'\n' => {
-                *lines += 1;
-                if *lines == RECORD_LINES_MAX {
-                    return None;
-                }
-                at += 1;
-            }
-            _ => at += 1,
+        at += text.get(at..)?.iter().position(|&byte| byte == b'"')? + 1;
+        if text.get(at) != Some(&b'"') {
+            return Some(at);
         }
+        at += 1;
     }
-    matches!(text.get(at + 1), None | Some(b',' | b'\n' | b'\r')).then_some(at + 1)
 }
 
 /// The first cell of a record without its line's end, and what follows its comma; `None` if it is no CSV.
@@ -57,7 +45,7 @@ pub(super) fn cell(text: &str) -> Option<(Cow<'_, str>, Option<&str>)> {
             None => Some((Cow::Borrowed(text), None)),
         };
     }
-    let end = closing(bytes, &mut 0)?;
+    let end = closing(bytes)?;
     let inside = &text[1..end - 1];
     let cell =
         if inside.contains('"') { Cow::Owned(inside.replace("\"\"", "\"")) } else { Cow::Borrowed(inside) };

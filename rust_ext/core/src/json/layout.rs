@@ -71,11 +71,13 @@ pub struct Wrong {
     pub detail: String,
 }
 
-/// A line that is too long to be one.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LineTooLong {
-    /// Where it stands.
-    pub number: u64,
+/// Why a file cannot be read on, and the number of the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is too long to be one.
+    LineTooLong(u64),
+    /// It opens a quote, and who knows where that was to end.
+    QuoteNotClosed(u64),
 }
 
 /// What one row says, as far as it could be read.
@@ -268,7 +270,7 @@ pub(super) fn may_be_linked(record: &[u8]) -> bool {
 }
 
 #[cold]
-pub(super) fn invalid_csv() -> Complaint {
+fn invalid_csv() -> Complaint {
     let detail =
         "The row is no CSV: a quote is not closed, or a line's end stands outside of quotes.".to_owned();
     Complaint { code: "invalid_csv", detail }

@@ -6,7 +6,7 @@
 use super::cells;
 use super::columns::What;
 use super::layout::{
-    Complaint, LINE_BYTES_MAX, Layout, LineTooLong, Place, Row, Said, View, Wrong, invalid_csv, may_be_linked,
+    Complaint, LINE_BYTES_MAX, Layout, Place, Row, Said, Unreadable, View, Wrong, may_be_linked,
 };
 use super::write;
 use crate::binary;
@@ -62,7 +62,7 @@ impl Mark {
 
 impl Lines {
     /// Reads one request from the first lines of `text`.
-    pub fn read(layout: &Layout, text: &[u8], view: View, from: Place) -> Result<Self, LineTooLong> {
+    pub fn read(layout: &Layout, text: &[u8], view: View, from: Place) -> Result<Self, Unreadable> {
         let (what, rows_max) = (layout.what, layout.rows_max.clamp(GROUP_HOLDS_MAX, BATCH_ROWS_MAX));
         let mut lines = Lines { what, rows_max, next: from, ..Lines::default() };
         let mut metadata = Vec::new();
@@ -77,7 +77,15 @@ impl Lines {
             if !open && chain.covers() >= rows_max {
                 return Ok(lines);
             }
-            match lines.record(layout, rest, &mut metadata)? {
+            let Some(extent) = lines.extent(layout, rest, view == View::End)? else {
+                // A quote is not closed in what there is to read from.
+                if chain.bytes == 0 && (view == View::End || (view == View::Most && !open)) {
+                    return Err(Unreadable::QuoteNotClosed(lines.next.number));
+                }
+                lines.stop(chain, if view == View::End { View::Part } else { view });
+                return Ok(lines);
+            };
+            match lines.record(layout, &rest[..extent], &mut metadata) {
                 None if open => continue,
                 None => {}
                 Some(linked) if lines.next.torn => lines.tear(chain, linked),
@@ -96,38 +104,31 @@ impl Lines {
         }
     }
 
-    /// Reads one record, of which there is all: whether it is linked to the next one. `None` if its line is empty.
-    fn record(
-        &mut self,
-        layout: &Layout,
-        rest: &[u8],
-        metadata: &mut Vec<u8>,
-    ) -> Result<Option<bool>, LineTooLong> {
-        let number = self.next.number;
+    /// Bytes of the first record; `None` where a quote of it is not closed.
+    fn extent(&self, layout: &Layout, rest: &[u8], ends: bool) -> Result<Option<usize>, Unreadable> {
         let near = &rest[..rest.len().min(LINE_BYTES_MAX)];
-        let ends = near.len() == rest.len();
         let line = match near.iter().position(|&byte| byte == b'\n') {
             Some(end) => &rest[..=end],
-            None if ends => rest,
-            None => return Err(LineTooLong { number }),
+            None if near.len() == rest.len() => rest,
+            None => return Err(Unreadable::LineTooLong(self.next.number)),
         };
         let quoted = layout.columns.is_some() && line.contains(&b'"');
-        let extent = if quoted { cells::extent(near, ends) } else { Some(line.len()) };
-        let record = &rest[..extent.unwrap_or(line.len())];
+        Ok(if quoted { cells::extent(rest, ends) } else { Some(line.len()) })
+    }
+
+    /// Reads one record: whether it is linked to the next one. `None` if its line is empty.
+    fn record(&mut self, layout: &Layout, record: &[u8], metadata: &mut Vec<u8>) -> Option<bool> {
+        let number = self.next.number;
         self.bytes += record.len();
         let record = layout.trimmed(record);
-        let over_lines = quoted && !layout.rows_counted;
+        let over_lines = !layout.rows_counted && record.contains(&b'\n');
         self.next.number += if over_lines { record.split(|&byte| byte == b'\n').count() as u64 } else { 1 };
         if record.is_empty() {
-            return Ok(None);
+            return None;
         }
         metadata.clear();
         let mut said = Said::default();
-        let read = match extent {
-            Some(_) => layout.row(record, number, &mut said, metadata),
-            None => Err(invalid_csv()),
-        };
-        Ok(Some(match read {
+        Some(match layout.row(record, number, &mut said, metadata) {
             Ok(Row::Send(command)) => {
                 self.numbers.push(number);
                 self.push(command, said.given.reference.as_bytes(), metadata);
@@ -141,7 +142,7 @@ impl Lines {
                 self.wrong.push(Wrong { number, id: said.given.id, code, detail });
                 may_be_linked(record)
             }
-        }))
+        })
     }
 
     fn push(&mut self, mut command: Command, reference: &[u8], metadata: &[u8]) {

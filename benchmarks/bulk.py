@@ -23,6 +23,7 @@ from uuid import UUID
 from benchmarks import service as services
 from benchmarks.lifetime import Guard, scratch
 from benchmarks.processes import machine
+from benchmarks.proof import QUERIES
 from benchmarks.service import Service
 
 ROWS: Final = 1_000_000
@@ -45,11 +46,12 @@ def lines(form: str, rows: int, chance: random.Random) -> Iterator[str]:
     ids = [account(place) for place in range(ACCOUNTS)]
     now_ms = int(time.time() * 1000)
     for row in range(rows):
-        debit = chance.randrange(ACCOUNTS)
-        credit = (debit + 1 + chance.randrange(ACCOUNTS - 1)) % ACCOUNTS
-        stamp = f"{now_ms - (rows - row) // 1_000:012x}"
-        own = f"{stamp[:8]}-{stamp[8:]}-7{row & 0xFFF:03x}-8{chance.getrandbits(12):03x}-{chance.getrandbits(48):012x}"
-        amount, at = chance.randrange(1, 10**6), f"2025-10-14T07:31:05.{row % 10**6:06d}Z"
+        bits = chance.getrandbits(128)
+        debit = bits % ACCOUNTS
+        credit = (debit + 1 + (bits >> 24) % (ACCOUNTS - 1)) % ACCOUNTS
+        stamp, tail = f"{now_ms - (rows - row) // 1_000:012x}", f"{bits >> 68:015x}"
+        own = f"{stamp[:8]}-{stamp[8:]}-7{row & 0xFFF:03x}-8{tail[:3]}-{tail[3:]}"
+        amount, at = 1 + (bits >> 48) % 1_000_000, f"2025-10-14T07:31:05.{row % 10**6:06d}Z"
         if form == "jsonl":
             yield (
                 f'{{"id":"{own}","debit_account_id":"{ids[debit]}","credit_account_id":"{ids[credit]}",'
@@ -106,47 +108,40 @@ async def timed(service: Service, rows: int, *arguments: object) -> dict[str, fl
     }
 
 
-async def imports(service: Service, directory: Path, asked: argparse.Namespace, form: str) -> list[dict[str, Any]]:
-    """Every run of one format, one of each number of requests in flight after the other."""
-    found = []
-    for run in range(asked.runs):
-        for in_flight in asked.in_flight:
-            file = directory / f"in-{in_flight}-{run}.{form}"
-            await asyncio.to_thread(write, file, form, asked.rows, seed=run * 100 + in_flight)
-            before = await service.database.fetchval("SELECT sum(rows)::bigint FROM pyledger.batch")
-            some = await timed(service, asked.rows, "import", "transfers", file, "--in-flight", in_flight)
-            after = await service.database.fetchval("SELECT sum(rows)::bigint FROM pyledger.batch")
-            if after - before != asked.rows:
-                raise RuntimeError(f"{after - before:,} rows came of {asked.rows:,}")
-            found.append({"what": f"import, {in_flight} in flight", "form": form, **some})
-            file.unlink()
-    return found
+async def imported(service: Service, directory: Path, rows: int, case: tuple[int, str, int]) -> dict[str, Any]:
+    """One run of one format, with so many requests in flight."""
+    run, form, in_flight = case
+    file = directory / f"in-{in_flight}-{run}.{form}"
+    await asyncio.to_thread(write, file, form, rows, run * 100 + in_flight)
+    before = await service.database.fetchval(QUERIES["rows_recorded"])
+    found = await timed(service, rows, "import", "transfers", file, "--in-flight", in_flight)
+    after = await service.database.fetchval(QUERIES["rows_recorded"])
+    if after - before != rows:
+        raise RuntimeError(f"{after - before:,} rows came of {rows:,}")
+    file.unlink()
+    return {"what": f"import, {in_flight} in flight", "form": form, **found}
 
 
-async def exports(service: Service, directory: Path, asked: argparse.Namespace, form: str) -> list[dict[str, Any]]:
-    """All that is in the books by now."""
-    rows = await service.database.fetchval("SELECT count(*) FROM pyledger.journal WHERE kind >= 3")
-    found = []
-    for _ in range(asked.runs):
-        file = directory / f"out.{form}"
-        some = await timed(service, rows, "export", "transfers", "--to", file)
-        found.append({"what": "export", "form": form, **some})
-        file.unlink()
-    return found
+async def exported(service: Service, directory: Path, rows: int, form: str) -> dict[str, Any]:
+    """One run of one format, of all that is in the books."""
+    file = directory / f"out.{form}"
+    found = await timed(service, rows, "export", "transfers", "--to", file)
+    file.unlink()
+    return {"what": "export", "form": form, **found}
 
 
 async def measure(asked: argparse.Namespace, directory: Path) -> list[dict[str, Any]]:
-    """Every case, by what it is."""
-    found: list[dict[str, Any]] = []
-    for form in asked.only:
-        service = await services.start(directory / form)
-        try:
-            await open_books(service)
-            for some in (imports, exports):
-                found += await some(service, directory, asked, form)
-        finally:
-            await service.close()
-    return found
+    """Every case; exports once there are as many rows as in a file."""
+    service, rows = await services.start(directory / "server"), asked.rows
+    try:
+        await open_books(service)
+        cases = [(run, form, some) for run in range(asked.runs) for form in asked.only for some in asked.in_flight]
+        found = [await imported(service, directory, rows, cases[0])]
+        for _ in range(asked.runs):
+            found += [await exported(service, directory, rows, form) for form in asked.only]
+        return found + [await imported(service, directory, rows, case) for case in cases[1:]]
+    finally:
+        await service.close()
 
 
 def rows_of(found: list[dict[str, Any]]) -> list[list[str]]:

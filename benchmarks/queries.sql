@@ -27,6 +27,9 @@ SELECT sum(balance) FROM pgledger_accounts WHERE id = ANY ($1);
 -- name: journal_bytes
 SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition_tree('pyledger.journal');
 
+-- name: rows_recorded
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch
+
 -- name: wal_bytes
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint;
 

@@ -290,3 +290,11 @@ def test_large_batches_release_the_gil() -> None:
         pytest.fail("no other thread ever ran while a batch was decoded")
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_batch_that_lacks_a_row_leaves_nothing_to_store(shop: Shop) -> None:
+    shop.run(one(transfer(100)))
+    with pytest.raises(_rust.Corrupt, match="missing"):
+        shop.engine.apply([one(transfer(100))], shop.now_ns, [])
+    with pytest.raises(RuntimeError, match="uncommitted"):
+        shop.engine.checkpoint()

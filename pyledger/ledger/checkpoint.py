@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -25,12 +25,14 @@ from pyledger.ledger.nouns import (
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
     StartupRefused,
+    State,
     Stats,
     Unavailable,
     first_line,
 )
 from pyledger.ledger.writer import Writer
 
+T = TypeVar("T")
 log: Final = logging.getLogger("pyledger.ledger")
 _QUERIES: Final = sql.load("pyledger.ledger", "checkpoint.sql")
 _PART_BYTES: Final = 1024 * 1024
@@ -58,8 +60,10 @@ async def store(
     try:
         staged = await _stage(connection, taken, accounts)
         async with connection.transaction():
-            for table in staged:
-                await connection.execute(_QUERIES[f"merge_{table}s"], shard)
+            for table, rows in staged.items():
+                merged = await connection.execute(_QUERIES[f"merge_{table}s"], shard)
+                if table != "hold" and merged != f"INSERT 0 {rows}":  # a hold may be stored already
+                    raise LedgerError(f"of {rows} rows for the table {table}, this was stored: {merged}")
             if taken.holds_removed:
                 tenants, ids = zip(*taken.holds_removed, strict=True)
                 await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
@@ -92,29 +96,29 @@ async def drop(url: str, shard: int) -> None:
 
 async def _stage(
     connection: asyncpg.Connection, taken: Checkpoint, accounts: Callable[[], Awaitable[Piece | None]]
-) -> list[str]:
-    """Send everything to temporary tables; the names of those that have something to merge, in order."""
+) -> dict[str, int]:
+    """Send everything to temporary tables; the rows in those that have something to merge, in order."""
 
     async def send(table: str, stream: bytes) -> None:
         await connection.copy_to_table(f"{table}_staged", schema_name="pg_temp", source=_parts(stream), format="binary")
 
-    staged, rows = [], 0
+    staged, rows = dict[str, int](), 0
     if taken.ledgers:
         await connection.execute(_QUERIES["stage_ledgers"])
         await send("ledger", taken.ledger_copy)
-        staged.append("ledger")
+        staged["ledger"] = taken.ledgers
     if taken.accounts:
         await connection.execute(_QUERIES["stage_accounts"])
         while (piece := await accounts()) is not None:
             await send("account", piece[0])
             rows += piece[1]
-        staged.append("account")
+        staged["account"] = rows
     if rows != taken.accounts:
         raise LedgerError(f"the engine gave {rows} accounts of a checkpoint that has {taken.accounts}")
     if taken.holds:
         await connection.execute(_QUERIES["stage_holds"])
         await send("hold", taken.hold_copy)
-        staged.append("hold")
+        staged["hold"] = taken.holds
     return staged
 
 
@@ -123,11 +127,6 @@ async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(stream)
     for start in range(0, len(view), _PART_BYTES):
         yield view[start : start + _PART_BYTES]
-
-
-def _collect(engine: Engine) -> tuple[Checkpoint, tuple[int, int, int]]:
-    taken = engine.checkpoint()
-    return taken, (engine.ledgers, engine.accounts, engine.holds)
 
 
 def _next_accounts(engine: Engine) -> Piece | None:
@@ -143,6 +142,8 @@ class Checkpointer:
         self._interval_s, self._rows = interval_s, rows
         self._last_s, self._last_rows, self._took_s = time.monotonic(), stats.rows, 0.0
         self._stopping = asyncio.Event()
+        self._open: Checkpoint | None = None
+        """Taken, and the engine has not heard yet what became of it."""
 
     def stop(self) -> None:
         """Let `run` end after the checkpoint that it may be at."""
@@ -150,7 +151,7 @@ class Checkpointer:
 
     async def run(self) -> None:
         """Until stopped; a failure is logged and made up for by the next."""
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._is_over():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), CHECKPOINT_LOOK_S)
             rows, since_s = self._stats.rows - self._last_rows, time.monotonic() - self._last_s
@@ -164,24 +165,49 @@ class Checkpointer:
                     # The writer does not need it; a restart would, so it must not go unseen.
                     log.exception("a checkpoint failed in a way that nobody has foreseen")
 
+    def _is_over(self) -> bool:
+        """Fenced or halted: what the engine has may be another history than the database's."""
+        return self._stats.state in (State.FENCED, State.HALTED)
+
+    async def _between(self, look: Callable[[Engine], T]) -> T:
+        if self._is_over():
+            raise Unavailable(f"the ledger is {self._stats.state.value}")
+        return await self._writer.between(look)
+
+    def _collect(self, engine: Engine) -> tuple[Checkpoint, tuple[int, int, int]]:
+        self._failed(engine)  # of one before whose end was lost with the writer's: what it took would be in none
+        self._open = engine.checkpoint()
+        return self._open, (engine.ledgers, engine.accounts, engine.holds)
+
+    def _failed(self, engine: Engine) -> None:
+        if self._open is not None:
+            engine.checkpoint_failed(self._open)
+            self._open = None
+
+    def _done(self, engine: Engine) -> None:
+        if self._open is not None:
+            engine.checkpoint_done(self._open)
+            self._open = None
+
     async def take(self) -> bool:
-        """Take one now and tell the engine how it went; false if it failed, which changes nothing."""
+        """Take one now and tell the engine how it went; false if it failed, which changes nothing. Raises
+        `Unavailable` where the writer has ended meanwhile."""
         began_s, rows = time.monotonic(), self._stats.rows
-        taken, counts = await self._writer.between(_collect)
+        taken, counts = await self._between(self._collect)
         try:
-            pieces = partial(self._writer.between, _next_accounts)
+            pieces = partial(self._between, _next_accounts)
             await store(self._url, self._shard, self._stats.epoch, taken, pieces, counts)
         except Exception as error:
             # Whatever it was: the engine must hear of it, or the next one would lack what this one took.
             foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError, Unavailable))
             log.warning("the checkpoint at batch %d failed: %s", taken.seq, first_line(error), exc_info=not foreseen)
-            await self._writer.between(lambda engine: engine.checkpoint_failed(taken))
+            await self._between(self._failed)
             return False
         finally:
             self._last_s = time.monotonic()
             self._took_s = self._last_s - began_s
         self._last_rows = rows
-        await self._writer.between(lambda engine: engine.checkpoint_done(taken))
+        await self._between(self._done)
         self._stats.checkpoints += 1
         self._stats.checkpoint_seq = taken.seq
         log.info("checkpoint at batch %d: %d accounts, %.1f s", taken.seq, taken.accounts, self._took_s)

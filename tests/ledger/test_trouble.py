@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from pyledger import _rust
-from pyledger.ledger import Exit, UnknownOutcome
+from pyledger.ledger import Exit, State, Unavailable, UnknownOutcome
 from pyledger.ledger import ledger as ledger_module
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
@@ -134,3 +134,56 @@ async def test_a_stop_has_one_deadline_however_long_postgresql_takes(database: D
             await holding.close()
         with pytest.raises(UnknownOutcome):
             await riding
+
+
+async def test_a_checkpoint_that_is_not_stored_row_for_row_is_none(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        assert ledger._checkpointer is not None
+        assert await ledger._checkpointer.take()
+        await run_as_admin(database, "UPDATE pyledger.account SET id = gen_random_uuid() WHERE slot = 0")
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        assert not await ledger._checkpointer.take()
+
+
+async def test_who_has_halted_stores_no_checkpoint(database: Database) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        ledger.stats.state = State.HALTED
+        assert ledger._checkpointer is not None
+        with pytest.raises(Unavailable, match="halted"):
+            await ledger._checkpointer.take()
+        await asyncio.wait_for(ledger._checkpointer.run(), 5)
+        ledger.stats.state = State.SERVING
+        await ledger.writer.submit(transfer(debit, credit, 5))
+
+
+async def test_a_failure_that_the_engine_never_hears_of_is_made_up_for(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the writer ends, at a SIGTERM, before it lets the checkpoint say so; the last one comes after that."""
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        checkpointer = ledger._checkpointer
+        assert checkpointer is not None
+        assert await checkpointer.take()
+        await ledger.writer.submit(transfer(debit, credit, 5))
+        await ledger.writer.submit(transfer(debit, credit, 7, flags=["pending"]))
+
+        async def broken(*_: object) -> None:
+            monkeypatch.setattr(checkpointer, "_between", refused)
+            raise OSError("the connection is gone")
+
+        async def refused(_: object) -> None:
+            raise Unavailable("the writer has ended")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("pyledger.ledger.checkpoint.store", broken)
+            with pytest.raises(Unavailable):
+                await checkpointer.take()
+        monkeypatch.undo()
+        assert await checkpointer.take()
+        before = await ledger.writer.between(digest)
+    async with opened(database) as ledger:
+        assert await ledger.writer.between(digest) == before
+    assert await findings(database) == []

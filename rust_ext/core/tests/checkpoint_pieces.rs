@@ -58,6 +58,7 @@ fn accounts_are_as_they_were_when_it_was_taken() {
         let mut random = Random::new(seed);
         let mut bank = bank();
         bank.engine.checkpoint();
+        bank.engine.checkpoint_done();
         for _ in 0..random.below(6) {
             let some = some_transfers(&mut bank, &mut random);
             bank.many(&some);
@@ -120,4 +121,15 @@ fn one_that_failed_half_way_comes_again_whole() {
     assert_eq!(bank.engine.checkpoint().accounts, 300);
     let all = bank.engine.checkpoint_accounts(usize::MAX);
     assert_eq!((all.len(), all.clone()), (300, now(&bank, &all)));
+}
+
+#[test]
+fn what_nobody_settled_is_not_lost() {
+    let mut bank = bank();
+    bank.engine.checkpoint();
+    bank.engine.checkpoint_accounts(100);
+    assert_eq!(bank.engine.checkpoint().accounts, 300);
+    assert_eq!(bank.engine.checkpoint_accounts(usize::MAX).len(), 300);
+    bank.engine.checkpoint_done();
+    assert_eq!(bank.engine.checkpoint().accounts, 0);
 }

@@ -31,6 +31,7 @@ impl Tables {
     fn save(&mut self, engine: &mut Engine) -> Taken {
         let taken = take(engine);
         self.store(&taken);
+        engine.checkpoint_done();
         taken
     }
 
@@ -193,6 +194,7 @@ fn a_checkpoint_that_failed_comes_again() {
 fn nothing_uncommitted_is_in_a_checkpoint() {
     let mut bank = Shard::bank();
     bank.engine.checkpoint();
+    bank.engine.checkpoint_done();
     let hold = bank.pending(3, 1, 10);
     let request = Request { commands: vec![hold, account(9)], text: Vec::new() };
     bank.engine.apply(&[&request], bank.now_ns + MS, &Old::default());

@@ -219,7 +219,7 @@ impl Engine {
     /// Applies rows of the expected batches, or of `batches` as a whole.
     #[pyo3(signature = (copy, batches = None))]
     fn replay(&mut self, py: Python<'_>, copy: &[u8], batches: Option<Vec<BatchRow>>) -> PyResult<u64> {
-        errors::while_uncommitted(self.uncommitted.len())?;
+        errors::while_uncommitted(self.core.uncommitted())?;
         let whole = batches.is_some();
         if let Some(batches) = batches {
             self.expect(batches)?;
@@ -234,7 +234,7 @@ impl Engine {
 
     /// What changed since the last checkpoint.
     fn checkpoint(&mut self, py: Python<'_>) -> PyResult<Checkpoint> {
-        errors::while_uncommitted(self.uncommitted.len())?;
+        errors::while_uncommitted(self.core.uncommitted())?;
         let core = &mut self.core;
         let changed = py.detach(|| core.checkpoint());
         Ok(Checkpoint::new(py, self.shard, self.head, changed))
@@ -246,7 +246,7 @@ impl Engine {
         py: Python<'py>,
         rows_max: usize,
     ) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
-        errors::while_uncommitted(self.uncommitted.len())?;
+        errors::while_uncommitted(self.core.uncommitted())?;
         Ok(checkpoint::next_accounts(py, &mut self.core, self.shard, rows_max))
     }
 
@@ -259,7 +259,7 @@ impl Engine {
 
     /// It was not stored.
     fn checkpoint_failed(&mut self, checkpoint: &Checkpoint) -> PyResult<()> {
-        errors::while_uncommitted(self.uncommitted.len())?;
+        errors::while_uncommitted(self.core.uncommitted())?;
         self.core.checkpoint_failed(&checkpoint.settle()?);
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Only what is committed or replayed is marked, so that a mark never has to be undone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::books::{Books, Change, Log};
 use super::chunks::Bits;
@@ -31,9 +31,13 @@ struct Taking {
     left: Bits,
     /// No slot before it is left.
     next: u32,
-    /// What is left and was changed: flags and counters when the checkpoint was taken.
-    before: HashMap<u32, (u16, Counters)>,
+    /// What is left and was changed: flags and counters when the checkpoint was taken. In small maps by slot, for one
+    /// that grows would stop the shard to move millions; each goes when its turn is over.
+    before: BTreeMap<u32, HashMap<u32, (u16, Counters)>>,
 }
+
+/// Slots of one map of `Taking::before`, as a power of two.
+const BEFORE_BITS: u32 = 12;
 
 impl Dirty {
     /// Marks what a committed batch or a replayed row changed.
@@ -48,7 +52,8 @@ impl Dirty {
                 Change::Counted { slot, flags, counters } => {
                     self.accounts.set(slot);
                     if self.taking.left.contains(slot) {
-                        self.taking.before.entry(slot).or_insert((flags, counters));
+                        let before = self.taking.before.entry(slot >> BEFORE_BITS).or_default();
+                        before.entry(slot).or_insert((flags, counters));
                     }
                 }
                 Change::HoldAdded { slot, .. } => self.holds.set(slot),
@@ -78,7 +83,8 @@ impl Dirty {
         let mut ledgers: Vec<_> =
             ledgers.into_iter().map(|slot| books.ledgers.get(slot).ledger.clone()).collect();
         ledgers.sort_unstable_by_key(|ledger| (ledger.tenant, ledger.number));
-        let accounts = std::mem::take(&mut self.accounts);
+        let mut accounts = std::mem::take(&mut self.accounts);
+        accounts.set_all(&self.taking.accounts); // of one that nobody settled
         self.taking = Taking { left: accounts.clone(), accounts, ..Taking::default() };
         let mut holds = Vec::new();
         for slot in self.holds.drain() {
@@ -102,7 +108,8 @@ impl Dirty {
         *next = slots.last().copied().unwrap_or(*next);
         let as_taken = |slot: u32| {
             let mut account = *books.accounts.get(slot);
-            if let Some((flags, counters)) = before.remove(&slot)
+            if let Some((flags, counters)) =
+                before.get_mut(&(slot >> BEFORE_BITS)).and_then(|some| some.remove(&slot))
                 && !planted!("checkpoint_mixes_moments")
             {
                 account.flags = flags;
@@ -110,7 +117,9 @@ impl Dirty {
             }
             (slot, account)
         };
-        slots.into_iter().map(as_taken).collect()
+        let given = slots.into_iter().map(as_taken).collect();
+        *before = before.split_off(&(*next >> BEFORE_BITS));
+        given
     }
 
     /// What was taken is stored.

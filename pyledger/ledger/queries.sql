@@ -59,7 +59,7 @@ SELECT pyledger.merge_partition($1)
 SELECT pyledger.index_partition($1)
 
 -- name: seal_partition
-SELECT pyledger.seal_partition($1, $2, $3, $4)
+SELECT pyledger.seal_partition($1, $2, $3, $4, $5)
 
 -- name: try_sealing
 -- One server at a time: those of other shards have the same partitions.

@@ -67,6 +67,10 @@ class Sealing:
             except (*CONNECTION_ERRORS, Unavailable) as error:
                 log.warning("the partitions that are over are not sealed yet: %s", first_line(error))
                 await asyncio.sleep(BACKOFF_MAX_S)
+            except Exception:
+                # Nobody waits for it, so it must not end unseen.
+                log.exception("sealing failed in a way that nobody has foreseen")
+                await asyncio.sleep(BACKOFF_MAX_S)
 
     async def _round(self) -> bool:
         """Do what can be done now, by a connection of its own: it takes seconds for each million rows. False if what
@@ -74,7 +78,7 @@ class Sealing:
         spans = self._partitions.spans
         sealed = sealed_before(spans)
         over = [span for span in spans[len(sealed) : len(sealed) + 1] if _due_ns(span) <= self._writer.stats.head_ns]
-        known_ns = sealed[-1].end_ns if sealed else 0
+        known_ns = sealed[-1].end_ns if sealed and sealed[-1].end_ns <= self._writer.stats.head_ns else 0
         if not over and self._taught_ns >= known_ns:
             return True
         connection = await connect(self._url, "pyledger sealing", seals.SETTINGS)
@@ -100,6 +104,8 @@ class Sealing:
         else:
             return False
         await self._partitions.look()
+        if (span.start_ns, span.end_ns) not in [(each.start_ns, each.end_ns) for each in self._partitions.spans]:
+            return False  # another server has moved its end meanwhile
         root, rows = await seals.batches(connection, span, self._rest)
         made, added = seals.new_filter(rows), 0
         async for copy in seals.ids(connection, span, self._rest):
@@ -109,7 +115,7 @@ class Sealing:
         if added != rows:
             raise Halted(f"{span.name} has {added} rows, its batches have {rows}")
         stored = await asyncio.to_thread(made.stored)
-        if await connection.fetchval(QUERIES["seal_partition"], span.start_ns, rows, root, stored):
+        if await connection.fetchval(QUERIES["seal_partition"], span.start_ns, span.end_ns, rows, root, stored):
             log.info("%s is sealed: %d rows", span.name, rows)
         await self._partitions.look()
         return True

@@ -197,6 +197,6 @@ def test_filters_are_read_in_groups_that_fit() -> None:
 
 def test_a_filter_that_an_engine_knows_is_not_changed() -> None:
     engine, made = new_engine(), IdFilter(10)
-    IdFilter.teach(engine, [made], 5)
+    IdFilter.teach(engine, [made], 1)
     with pytest.raises(RuntimeError, match="an engine uses this filter already"):
         made.add(b"")

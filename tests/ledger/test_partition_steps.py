@@ -96,11 +96,16 @@ async def test_each_step_is_refused_or_whole(database: Database) -> None:
         await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", late_ns - 1)
         assert not await ask("SELECT pyledger.index_partition($1)", MONDAY_NS), "another clock may be behind"
         await run_as_admin(database, "UPDATE pyledger.head SET last_ns = $1", late_ns)
-        assert not await ask("SELECT pyledger.seal_partition($1, 1, '', '')", MONDAY_NS), "it has no indexes"
+        seal = "SELECT pyledger.seal_partition($1, $2, $3, '', '')"
+        assert not await ask(seal, MONDAY_NS, FIRST_NS, 1), "it has no indexes"
         done = [await ask("SELECT pyledger.index_partition($1)", MONDAY_NS) for _ in range(4)]
         assert done == [False, False, True, True], "one index after the other"
-        assert await ask("SELECT pyledger.seal_partition($1, 1, '', '')", MONDAY_NS)
-        assert not await ask("SELECT pyledger.seal_partition($1, 2, '', '')", MONDAY_NS), "it has a seal"
+        assert not await ask(seal, MONDAY_NS, SOME_NS, 1), "it ends elsewhere"
+        assert await ask(seal, MONDAY_NS, FIRST_NS, 1)
+        assert not await ask(seal, MONDAY_NS, FIRST_NS, 2), "it has a seal"
+        with pytest.raises(asyncpg.RestrictViolationError, match=r"INSERT of .* is refused"):
+            await insert(server, SOME_NS)
+        assert not await ask("SELECT pyledger.merge_partition($1)", MONDAY_NS), "what is over is not widened"
         assert not await ask("SELECT pyledger.index_partition($1)", FIRST_NS)
         assert await ask("SELECT count(*) FROM pyledger.journal") == 3
     async with session(database.admin_dsn) as admin:
@@ -172,7 +177,7 @@ async def test_a_step_that_is_cut_off_changes_nothing(database: Database) -> Non
             ("SELECT pyledger.split_partition($1, $2)", (SOME_NS, FIRST_NS), 1),
             ("SELECT pyledger.merge_partition($1)", (SOME_NS,), 1),
             ("SELECT pyledger.index_partition($1)", (MONDAY_NS,), 3),
-            ("SELECT pyledger.seal_partition($1, 0, '', '')", (MONDAY_NS,), 1),
+            ("SELECT pyledger.seal_partition($1, $2, 0, '', '')", (MONDAY_NS, SOME_NS), 1),
         ]
         for step, arguments, times in steps:
             before = await bounds(watching)

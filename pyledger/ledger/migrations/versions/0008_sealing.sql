@@ -95,7 +95,9 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('pyledger.make_partitions', 0));
     SELECT * INTO old FROM pyledger.partition WHERE start_ns = from_ns;
     SELECT * INTO following FROM pyledger.partition WHERE start_ns = old.end_ns AND name ~ '_\d{8}_\d{6}$';
-    IF following IS NULL OR NOT EXISTS (
+    IF following IS NULL OR EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = to_regclass(format('pyledger.%I', old.name)) AND tgname = 'journal_over'
+    ) OR NOT EXISTS (
         SELECT FROM pg_constraint WHERE conrelid = to_regclass(format('pyledger.%I', old.name))
             AND conname = 'journal_bounds' AND convalidated
     ) THEN
@@ -136,9 +138,10 @@ EXCEPTION WHEN lock_not_available THEN
 END $$;
 
 -- Gives a partition of the journal the next of the indexes of history that it lacks, once each shard's head is past it,
--- so that nothing can be added to it any more; and one of them by so much that a shard without rows, or one that is opened
--- now, begins after it, for clocks differ by less (seal_after_s in nouns.py). When it has them, autovacuum is let freeze it, for a function cannot.
--- True once all is done: whoever asks may rest between two indexes.
+-- and one of them by so much that a shard without rows, or one that is opened now, begins after it, for clocks differ by
+-- less (seal_after_s in nouns.py). Where a clock was wrong, this is not so: from then on the partition itself refuses
+-- rows, so that what is stored of its ids stays all of them, and a shard that has one serves no more. When it has its
+-- indexes, autovacuum is let freeze it, for a function cannot. True once all is done: whoever asks may rest between two indexes.
 CREATE OR REPLACE FUNCTION pyledger.index_partition(from_ns bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET max_parallel_maintenance_workers = 0 AS $$
@@ -146,15 +149,28 @@ DECLARE
     seal_after_ns CONSTANT bigint := 10000000000;
     side text;
     old pyledger.partition%ROWTYPE;
+    closed boolean;
 BEGIN
     SELECT * INTO STRICT old FROM pyledger.partition WHERE start_ns = from_ns;
-    IF old.indexed_at IS NOT NULL THEN
+    closed := EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = to_regclass(format('pyledger.%I', old.name)) AND tgname = 'journal_over'
+    );
+    IF closed AND old.indexed_at IS NOT NULL THEN
         RETURN true;
     END IF;
     IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns)
         OR NOT EXISTS (SELECT FROM pyledger.head WHERE last_ns >= old.end_ns + seal_after_ns)
         OR NOT pg_try_advisory_xact_lock(hashtextextended('pyledger.index_partition', 0)) THEN
         RETURN false;
+    END IF;
+    IF NOT closed THEN
+        EXECUTE format('CREATE TRIGGER journal_over BEFORE INSERT ON pyledger.%I '
+            'FOR EACH ROW EXECUTE FUNCTION pyledger.refuse_change()', old.name);
+        -- The lock waited for what was on its way: whose head is before the end may have added to it just now.
+        IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns) THEN
+            EXECUTE format('DROP TRIGGER journal_over ON pyledger.%I', old.name);
+            RETURN false;
+        END IF;
     END IF;
     FOREACH side IN ARRAY ARRAY['debit', 'credit'] LOOP
         IF to_regclass(format('pyledger.%I', old.name || '_' || side)) IS NULL THEN
@@ -170,14 +186,17 @@ BEGIN
     RETURN true;
 END $$;
 
--- Stores the seal of a partition of the journal that has its indexes. False if it has a seal, which is not replaced.
-CREATE FUNCTION pyledger.seal_partition(from_ns bigint, rows bigint, root bytea, filter bytea) RETURNS boolean
+-- Stores the seal of a partition of the journal that has its indexes and ends where the seal does. False if it has a
+-- seal, which is not replaced, or does not.
+CREATE FUNCTION pyledger.seal_partition(
+    from_ns bigint, until_ns bigint, rows bigint, root bytea, filter bytea
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE pyledger.partition AS sealed
     SET sealed_at = clock_timestamp(), rows = seal_partition.rows, root = seal_partition.root,
         filter = seal_partition.filter
-    WHERE sealed.start_ns = from_ns AND sealed.indexed_at IS NOT NULL AND sealed.sealed_at IS NULL;
+    WHERE sealed.start_ns = from_ns AND sealed.end_ns = until_ns AND sealed.indexed_at IS NOT NULL AND sealed.sealed_at IS NULL;
     RETURN FOUND;
 END $$;
 

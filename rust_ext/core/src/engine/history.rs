@@ -24,8 +24,10 @@ impl History {
 }
 
 impl Engine {
-    /// Learns filters of all ids that were recorded before `until_ns`, instead of those that it knew.
+    /// Learns filters of all ids that were recorded before `until_ns`, instead of those that it knew. As long as it may
+    /// record before that itself, it knows nothing.
     pub fn know(&mut self, filters: Vec<Arc<Filter>>, until_ns: u64) {
-        self.history = History { filters, until_ns };
+        let known = self.last_ns + 1 >= until_ns;
+        self.history = if known { History { filters, until_ns } } else { History::default() };
     }
 }

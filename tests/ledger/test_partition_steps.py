@@ -59,6 +59,13 @@ async def insert(connection: asyncpg.Connection, recorded_ns: int) -> None:
     )
 
 
+async def is_closed(server: asyncpg.Connection, start_ns: int) -> None:
+    """It takes no row any more, and is not widened."""
+    with pytest.raises(asyncpg.RestrictViolationError, match=r"INSERT of .* is refused"):
+        await insert(server, start_ns)
+    assert not await server.fetchval("SELECT pyledger.merge_partition($1)", start_ns)
+
+
 @both
 async def test_each_step_is_refused_or_whole(database: Database) -> None:
     async with session(database.server_dsn) as server:
@@ -103,9 +110,7 @@ async def test_each_step_is_refused_or_whole(database: Database) -> None:
         assert not await ask(seal, MONDAY_NS, SOME_NS, 1), "it ends elsewhere"
         assert await ask(seal, MONDAY_NS, FIRST_NS, 1)
         assert not await ask(seal, MONDAY_NS, FIRST_NS, 2), "it has a seal"
-        with pytest.raises(asyncpg.RestrictViolationError, match=r"INSERT of .* is refused"):
-            await insert(server, SOME_NS)
-        assert not await ask("SELECT pyledger.merge_partition($1)", MONDAY_NS), "what is over is not widened"
+        await is_closed(server, MONDAY_NS)
         assert not await ask("SELECT pyledger.index_partition($1)", FIRST_NS)
         assert await ask("SELECT count(*) FROM pyledger.journal") == 3
     async with session(database.admin_dsn) as admin:

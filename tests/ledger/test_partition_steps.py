@@ -59,6 +59,9 @@ async def insert(connection: asyncpg.Connection, recorded_ns: int) -> None:
     )
 
 
+SEAL = "SELECT pyledger.seal_partition($1, $2, $3, '', '')"
+
+
 async def is_closed(server: asyncpg.Connection, start_ns: int) -> None:
     """It takes no row any more, and is not widened."""
     with pytest.raises(asyncpg.RestrictViolationError, match=r"INSERT of .* is refused"):
@@ -103,13 +106,12 @@ async def test_each_step_is_refused_or_whole(database: Database) -> None:
         await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", late_ns - 1)
         assert not await ask("SELECT pyledger.index_partition($1)", MONDAY_NS), "another clock may be behind"
         await run_as_admin(database, "UPDATE pyledger.head SET last_ns = $1", late_ns)
-        seal = "SELECT pyledger.seal_partition($1, $2, $3, '', '')"
-        assert not await ask(seal, MONDAY_NS, FIRST_NS, 1), "it has no indexes"
+        assert not await ask(SEAL, MONDAY_NS, FIRST_NS, 1), "it has no indexes"
         done = [await ask("SELECT pyledger.index_partition($1)", MONDAY_NS) for _ in range(4)]
         assert done == [False, False, True, True], "one index after the other"
-        assert not await ask(seal, MONDAY_NS, SOME_NS, 1), "it ends elsewhere"
-        assert await ask(seal, MONDAY_NS, FIRST_NS, 1)
-        assert not await ask(seal, MONDAY_NS, FIRST_NS, 2), "it has a seal"
+        assert not await ask(SEAL, MONDAY_NS, SOME_NS, 1), "it ends elsewhere"
+        assert await ask(SEAL, MONDAY_NS, FIRST_NS, 1)
+        assert not await ask(SEAL, MONDAY_NS, FIRST_NS, 2), "it has a seal"
         await is_closed(server, MONDAY_NS)
         assert not await ask("SELECT pyledger.index_partition($1)", FIRST_NS)
         assert await ask("SELECT count(*) FROM pyledger.journal") == 3

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from pyledger import _rust
-from pyledger.ledger import Exit, Ledger, State, Unavailable, UnknownOutcome
+from pyledger.ledger import Exit, Ledger, State, Unavailable, UnknownOutcome, partitions
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
     Wire,
@@ -194,11 +194,11 @@ async def test_a_stop_while_postgresql_is_away_leaves_the_outcome_open(database:
         assert (reply.outcome, reply.replayed) == ("accepted", True), "it had landed, and the same id tells"
 
 
-WAITS_FOR = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
-
-
-async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -> None:
+async def test_a_cancelled_wait_is_no_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """COMMIT "succeeds" with a warning: that is unknown, and the fence waits until a standby has it."""
+    waits_for = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
+    # The end of a partition would wait for the standby as well, and the rows for its lock.
+    monkeypatch.setattr(partitions, "PARTITION_LOOK_S", 3600.0)
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
         try:
@@ -209,7 +209,7 @@ async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -
             riding = ledger.writer.submit(transfer(debit, credit, 5))
             # Not earlier: a cancel that meets the statements before COMMIT is another story.
             async with asyncio.timeout(15):
-                while await run_as_admin(database, WAITS_FOR, pid) != "SyncRep":
+                while await run_as_admin(database, waits_for, pid) != "SyncRep":
                     await asyncio.sleep(0.01)
             assert not riding.done()
             await run_as_admin(database, "SELECT pg_cancel_backend($1)", pid)

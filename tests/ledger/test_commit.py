@@ -198,7 +198,7 @@ async def test_a_cancelled_wait_is_no_commit(database: Database, monkeypatch: py
     """COMMIT "succeeds" with a warning: that is unknown, and the fence waits until a standby has it."""
     waits_for = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
     # The end of a partition would wait for the standby as well, and the rows for its lock.
-    monkeypatch.setattr(partitions, "PARTITION_LOOK_S", 3600.0)
+    monkeypatch.setattr(partitions.Partitions, "keep", lambda _: asyncio.sleep(3600))
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
         try:

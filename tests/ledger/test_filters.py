@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 
 from pyledger._rust import IdFilter
-from pyledger.ledger import Ledger, partitions, sealing
+from pyledger.ledger import Ledger
 from pyledger.ledger.sealing import in_groups, sealed_before
 from pyledger.ledger.seals import Span
 from tests.ledger.test_partitions import midweek, spans
-from tests.ledger.test_sealing import PARTITION_ROWS, all_sealed, fill
+from tests.ledger.test_sealing import PARTITION_ROWS, all_sealed, fill, one_sealed
 from tests.ledger.tools import (
     crash,
     fields,
@@ -33,18 +33,10 @@ from tests.ledger.tools import (
 )
 from tests.support.clusters import Database
 
+pytestmark = pytest.mark.usefixtures("often")
 both = pytest.mark.postgres(15, 18)
 WINDOW_IDS = 8_190
 SETTINGS: dict[str, Any] = {"seal_rows": PARTITION_ROWS, "window_ids": WINDOW_IDS}
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Partitions are looked after much more often."""
-    for module in (partitions, sealing):
-        monkeypatch.setattr(module, "PARTITION_LOOK_S", 0.1)
-    monkeypatch.setattr(partitions, "PARTITION_RETRY_S", 0.3)
-    monkeypatch.setattr(sealing, "BACKOFF_MAX_S", 0.2)
 
 
 def random_id(dice: random.Random) -> str:
@@ -74,10 +66,7 @@ async def taught(ledger: Ledger, dice: random.Random) -> None:
 
 async def test_an_old_id_is_found_wherever_it_is_and_a_new_one_is_not_looked_for(database: Database) -> None:
     async with opened(database, seal_rows=PARTITION_ROWS, window_ids=8_190) as ledger:
-        midweek(ledger)
-        accounts = await make_accounts(ledger)
-        ids = await fill(database, ledger, accounts)
-        await all_sealed(database, ledger)
+        accounts, ids = await one_sealed(database, ledger)
         random_id = "{:08x}-0000-4000-8000-000000000001".format
         for at in range(0, 9_000, 3_000):
             await ledger.writer.submit(transfers([fields(*accounts, id=random_id(at + n)) for n in range(3_000)]))

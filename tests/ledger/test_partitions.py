@@ -11,7 +11,7 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from pyledger.ledger import Filter, Ledger, partitions, sealing
+from pyledger.ledger import Filter, Ledger, partitions
 from pyledger.ledger.connections import QUERIES
 from pyledger.ledger.nouns import SEAL_AFTER_S, SUMMARY_ROWS, Stats
 from pyledger.ledger.partitions import Fill, Merge, Partitions, Split, indexed_borders, next_step
@@ -32,6 +32,7 @@ from tests.ledger.tools import (
 )
 from tests.support.clusters import Database
 
+pytestmark = pytest.mark.usefixtures("often")
 both = pytest.mark.postgres(15, 18)
 ROWS = 64_000
 SECOND_NS = 10**9
@@ -39,14 +40,6 @@ HOUR_NS = 3_600 * SECOND_NS
 RANGE_PAGES = 128
 UNSETTLED_PAGES = 256
 """Of `pyledger.summarize_journal`."""
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Partitions are looked after much more often."""
-    for module in (partitions, sealing):
-        monkeypatch.setattr(module, "PARTITION_LOOK_S", 0.1)
-    monkeypatch.setattr(partitions, "PARTITION_RETRY_S", 0.3)
 
 
 async def spans(database: Database, from_ns: int = 0) -> list[Any]:

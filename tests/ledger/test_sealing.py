@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyledger.ledger import Filter, Ledger, partitions, sealing, seals
+from pyledger.ledger import Filter, Ledger, seals
 from pyledger.ledger.nouns import SEAL_AFTER_S
 from tests.ledger.test_partitions import leased, midweek, settled, spans
 from tests.ledger.test_reads import all_pages
@@ -28,18 +28,10 @@ from tests.ledger.tools import (
 )
 from tests.support.clusters import Database
 
+pytestmark = pytest.mark.usefixtures("often")
 both = pytest.mark.postgres(15, 18)
 SEAL_AFTER_NS = SEAL_AFTER_S * 10**9
 PARTITION_ROWS = 1_000
-
-
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Partitions are looked after much more often."""
-    for module in (partitions, sealing):
-        monkeypatch.setattr(module, "PARTITION_LOOK_S", 0.1)
-    monkeypatch.setattr(partitions, "PARTITION_RETRY_S", 0.3)
-    monkeypatch.setattr(sealing, "BACKOFF_MAX_S", 0.2)
 
 
 async def fill(database: Database, ledger: Ledger, accounts: list[str], rows: int = PARTITION_ROWS) -> list[str]:
@@ -60,6 +52,15 @@ async def all_sealed(database: Database, ledger: Ledger) -> list[Any]:
             if over and all(each["filter_bytes"] for each in over):
                 return over
             await asyncio.sleep(0.05)
+
+
+async def one_sealed(database: Database, ledger: Ledger) -> tuple[list[str], list[str]]:
+    """Two accounts, and the ids of the transfers between them that are in a sealed partition."""
+    midweek(ledger)
+    accounts = await make_accounts(ledger)
+    ids = await fill(database, ledger, accounts)
+    await all_sealed(database, ledger)
+    return accounts, ids
 
 
 @both
@@ -95,10 +96,7 @@ async def test_a_wrong_seal_is_found_and_a_wrong_filter_is_not_believed(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(database, seal_rows=PARTITION_ROWS) as ledger:
-        midweek(ledger)
-        accounts = await make_accounts(ledger)
-        ids = await fill(database, ledger, accounts)
-        await all_sealed(database, ledger)
+        accounts, ids = await one_sealed(database, ledger)
         ahead_ns = ledger._clock.wall_ns()
     for what, statement in CORRUPTIONS.items():
         await run_as_admin(database, "CREATE TABLE kept AS TABLE pyledger.partition")
@@ -124,10 +122,7 @@ async def test_an_id_that_stands_twice_ends_sealing_and_not_posting(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(database, seal_rows=PARTITION_ROWS) as ledger:
-        midweek(ledger)
-        accounts = await make_accounts(ledger)
-        ids = await fill(database, ledger, accounts)
-        await all_sealed(database, ledger)
+        accounts, ids = await one_sealed(database, ledger)
         await run_as_admin(
             database,
             "INSERT INTO pyledger.journal"

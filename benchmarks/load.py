@@ -237,7 +237,7 @@ async def drive(
     pipes, processes, files = [], [], []
     for worker in range(workers):
         ours, theirs = spawn.Pipe()
-        files.append(scratch / f"acknowledged_{worker}.copy")
+        files.append(scratch / f"acknowledged_{plan.case}_{worker}.copy")
         process = spawn.Process(
             target=work,
             args=(Order(plan.share(worker, workers), url, key, files[-1]), sent[worker], theirs),

@@ -150,8 +150,8 @@ class Case:
     figure: str = ""
     latency_figure: str = ""
     title: str = ""
-    prove_balances: bool = True
-    """False for a piece of a larger run: its ids are proven, and balances after the last piece, for all."""
+    proven: bool = True
+    """False for a piece of a larger run: it is proven with the next case of its ledger that is."""
 
 
 @dataclass(slots=True)

@@ -44,8 +44,6 @@ class Claim:
     acknowledged: list[Path]
     unanswered: int
     """Commands whose outcome the generator does not know, so that they may be stored or not."""
-    balances: bool = True
-    """False: of a piece of a larger run, after the last piece of which balances are proven for all."""
 
 
 async def prove(
@@ -58,11 +56,10 @@ async def prove(
         raise ProofFailed(claim.case, ["the ledger that the run opened is not in the journal"])
     await database.execute(QUERIES["prepare_proof"])
     await _wait_for_expiries(database, tenant, claim)
-    if claim.balances:
-        tell("proof: balances over HTTP")
-        await database.copy_records_to_table(
-            "served", records=served_balances(caller, envelope, claim.ledger), columns=("account", *_COUNTERS)
-        )
+    tell("proof: balances over HTTP")
+    await database.copy_records_to_table(
+        "served", records=served_balances(caller, envelope, claim.ledger), columns=("account", *_COUNTERS)
+    )
     tell("proof: acknowledged ids")
     for path in claim.acknowledged:
         with path.open("rb") as source:
@@ -71,17 +68,15 @@ async def prove(
     tell("proof: ids in the journal")
     once = await database.fetchrow(QUERIES["stored_once"], tenant, claim.run_mark_ns, timeout=3_600)
     stored = await database.fetchval(QUERIES["stored_rows"], tenant, claim.run_mark_ns, 2, timeout=3_600)
-    failures, counts = _wrong_ids(claim, dict(once), stored), {}
-    if claim.balances:
-        tell("proof: balances against rows")
-        balances = await database.fetchrow(
-            QUERIES["unequal_balances"], tenant, claim.ledger, claim.setup_mark_ns, timeout=3_600
-        )
-        trial = await database.fetchrow(QUERIES["trial_balance"])
-        failures += _wrong_balances(claim, dict(balances), dict(trial))
-        counts = {name: int(trial[name]) for name in ("accounts", "debits_posted", "credits_posted")}
+    tell("proof: balances against rows")
+    balances = await database.fetchrow(
+        QUERIES["unequal_balances"], tenant, claim.ledger, claim.setup_mark_ns, timeout=3_600
+    )
+    trial = await database.fetchrow(QUERIES["trial_balance"])
+    failures = _wrong_ids(claim, dict(once), stored) + _wrong_balances(claim, dict(balances), dict(trial))
     if failures:
         raise ProofFailed(claim.case, failures)
+    counts = {name: int(trial[name]) for name in ("accounts", "debits_posted", "credits_posted")}
     return {"acknowledged": once["acknowledged"], "stored": stored, **counts}
 
 

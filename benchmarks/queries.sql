@@ -66,7 +66,7 @@ CREATE TEMP TABLE IF NOT EXISTS served (
 TRUNCATE acknowledged, served;
 -- Everything here reads in bulk; a planner without fresh statistics may think otherwise.
 SET enable_nestloop = off;
-SET work_mem = '256MB';
+SET work_mem = '1GB';
 
 -- name: analyze_proof
 ANALYZE acknowledged;
@@ -103,18 +103,21 @@ WITH moves AS (
             AND hold.kind = 4 AND hold.recorded_ns > $3
     WHERE change.tenant = $1 AND change.ledger = $2 AND change.recorded_ns > $3
         AND change.status = 0 AND change.kind >= 3
-), by_debit AS (
-    SELECT debit_account AS account, sum(posted) AS posted, sum(pending) AS pending FROM moves GROUP BY 1
-), by_credit AS (
-    SELECT credit_account AS account, sum(posted) AS posted, sum(pending) AS pending FROM moves GROUP BY 1
+), sums AS (
+    SELECT side.account,
+        coalesce(sum(posted) FILTER (WHERE side.debit), 0) AS debits_posted,
+        coalesce(sum(pending) FILTER (WHERE side.debit), 0) AS debits_pending,
+        coalesce(sum(posted) FILTER (WHERE NOT side.debit), 0) AS credits_posted,
+        coalesce(sum(pending) FILTER (WHERE NOT side.debit), 0) AS credits_pending
+    FROM moves CROSS JOIN LATERAL (VALUES (debit_account, true), (credit_account, false)) AS side (account, debit)
+    GROUP BY side.account
 )
 SELECT count(*) FILTER (WHERE served.account IS NULL) AS not_served,
-    count(*) FILTER (WHERE served.debits_posted IS DISTINCT FROM coalesce(by_debit.posted, 0)
-        OR served.debits_pending IS DISTINCT FROM coalesce(by_debit.pending, 0)
-        OR served.credits_posted IS DISTINCT FROM coalesce(by_credit.posted, 0)
-        OR served.credits_pending IS DISTINCT FROM coalesce(by_credit.pending, 0)) AS unequal
-FROM by_debit
-FULL JOIN by_credit USING (account)
+    count(*) FILTER (WHERE served.debits_posted IS DISTINCT FROM coalesce(sums.debits_posted, 0)
+        OR served.debits_pending IS DISTINCT FROM coalesce(sums.debits_pending, 0)
+        OR served.credits_posted IS DISTINCT FROM coalesce(sums.credits_posted, 0)
+        OR served.credits_pending IS DISTINCT FROM coalesce(sums.credits_pending, 0)) AS unequal
+FROM sums
 FULL JOIN served USING (account);
 
 -- name: trial_balance
@@ -136,3 +139,47 @@ SELECT pg_logical_emit_message(true, 'benchmarks', repeat(md5($1::text), 500000)
 
 -- name: recycle_wal_files
 CHECKPOINT;
+
+-- name: hold_sealing
+-- As the server of another shard does, which has the same partitions.
+SELECT pg_try_advisory_lock(hashtextextended('pyledger.seal_partition', 0));
+
+-- name: let_sealing
+SELECT pg_advisory_unlock(hashtextextended('pyledger.seal_partition', 0));
+
+-- name: sealing_at_work
+SELECT EXISTS (
+    SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE locktype = 'advisory' AND granted AND application_name = 'pyledger sealing');
+
+-- name: partitions_due
+SELECT count(*) FROM pyledger.partition
+WHERE sealed_at IS NULL AND end_ns + 10000000000 <= (SELECT min(last_ns) FROM pyledger.head WHERE seq > 0);
+
+-- name: partitions_sealed
+SELECT count(*) FROM pyledger.partition WHERE rows > 0;
+
+-- name: partitions_filled
+SELECT count(*) FROM pyledger.partition WHERE start_ns <= (SELECT max(last_ns) FROM pyledger.head);
+
+-- name: rows_and_indexed
+SELECT coalesce(sum(rows), 0)::bigint, coalesce(sum(rows) FILTER (
+    WHERE first_ns < (SELECT max(end_ns) FROM pyledger.partition WHERE indexed_at IS NOT NULL)), 0)::bigint
+FROM pyledger.batch;
+
+-- name: indexed_until
+SELECT coalesce(max(end_ns), 0) FROM pyledger.partition WHERE indexed_at IS NOT NULL;
+
+-- name: acknowledged_ids
+SELECT count(*) FROM acknowledged;
+
+-- name: rows_of_part
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE first_ns > $1 AND first_ns <= $2;
+
+-- name: found_in_part
+-- A row for each that was acknowledged, unless one is stored twice.
+SELECT count(*) AS found, count(*) FILTER (WHERE stored.id IS NULL) AS lost,
+    count(*) FILTER (WHERE (stored.status = 0) <> answered.accepted) AS other_outcome
+FROM acknowledged AS answered
+LEFT JOIN pyledger.journal AS stored
+    ON stored.id = answered.id AND stored.recorded_ns > $1 AND stored.recorded_ns <= $2;

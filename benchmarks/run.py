@@ -1,14 +1,15 @@
 """One case from an empty ledger to a proven line of the report.
 
-Guarded here: nothing is reported of a run before its proof, and what the set-up wrote is inside the proof of
-the balances but outside of the measured time.
+Guarded here: no run ends without its proof, pieces of one are proven together when it ends, and what the set-up
+wrote is inside the proof of the balances but outside of the measured time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from http.client import OK, SERVICE_UNAVAILABLE
 from pathlib import Path
 from random import Random
@@ -28,8 +29,20 @@ Tell = Callable[[str, int], None]
 RESENDS_MAX: Final = 20
 """Of one request of a set-up: over millions of accounts a commit may take longer than the server waits for it."""
 RESEND_AFTER_S: Final = 0.5
+_OPENING_AT_ONCE: Final = 2
+"""Connections of a set-up: one request is decided while the next one is built."""
 
 _ASSET: Final = "EUR"
+
+
+@dataclass(slots=True)
+class _Books:
+    """A ledger of this run, and what of it is to be proven still."""
+
+    setup_mark_ns: int
+    run_mark_ns: int = 0
+    acknowledged: list[Path] = field(default_factory=list)
+    unanswered: int = 0
 
 
 class Runner:
@@ -37,63 +50,80 @@ class Runner:
 
     def __init__(self, service: Service, scratch: Path, tell: Tell) -> None:
         self._service, self._scratch, self.tell = service, scratch, tell
-        self._opened: dict[int, int] = {}
+        self._books: dict[int, _Books] = {}
 
     async def run(self, case: Case) -> Measured:
-        """Set up, drive, prove. Raises `ProofFailed`."""
-        caller = self._service.caller()
-        plan = case.plan
-        try:
-            if plan.ledger not in self._opened:
-                self.tell("set-up", 0)
-                self._opened[plan.ledger] = await self._service.mark_ns()
-                await self._open(caller, case)
-            run_mark = await self._service.mark_ns()
-            before = await self._service.read()
-            outcomes, files = await drive(plan, self._service.url, self._service.key, self._scratch, self.tell)
-            after = await self._service.read()
-            self.tell("summary", 0)
-            measured = summarize(plan, outcomes, case.workload, case.title)
-            claim = Claim(
-                plan.case,
-                plan.ledger,
-                _accounts(case),
-                self._opened[plan.ledger],
-                run_mark,
-                files,
-                _unanswered(outcomes),
-                case.prove_balances,
-            )
-            measured.proof = await prove(
-                self._service.database, caller, self._service.envelope, claim, lambda text: self.tell(text, 0)
-            )
-        finally:
-            caller.close()
-            for path in self._scratch.glob("acknowledged_*.copy"):
-                path.unlink()
+        """Set up, drive, prove: a piece of a larger run is proven with the case that ends it. Raises `ProofFailed`."""
+        plan, service = case.plan, self._service
+        if plan.ledger not in self._books:
+            self.tell("set-up", 0)
+            self._books[plan.ledger] = _Books(await service.mark_ns())
+            await self._open(case)
+        books = self._books[plan.ledger]
+        if not books.acknowledged:
+            books.run_mark_ns = await service.mark_ns()
+        before = await service.read()
+        outcomes, files = await drive(plan, service.url, service.key, self._scratch, self.tell)
+        after = await service.read()
+        self.tell("summary", 0)
+        measured = summarize(plan, outcomes, case.workload, case.title)
+        books.acknowledged += files
+        books.unanswered += _unanswered(outcomes)
+        if case.proven:
+            measured.proof = await self._prove(case, books)
         if not measured.accepted:
             raise ProofFailed(plan.case, [f"nothing was accepted; errors: {measured.errors}"])
         _charge(measured, before, after)
         return measured
 
-    async def _open(self, caller: Caller, case: Case) -> None:
+    async def _prove(self, case: Case, books: _Books) -> dict[str, int]:
+        """Everything of these books that was not proven before."""
+        caller, plan, service = self._service.caller(), case.plan, self._service
+        claim = Claim(
+            plan.case,
+            plan.ledger,
+            _accounts(case),
+            books.setup_mark_ns,
+            books.run_mark_ns,
+            books.acknowledged,
+            books.unanswered,
+        )
+        try:
+            return await prove(service.database, caller, service.envelope, claim, lambda text: self.tell(text, 0))
+        finally:
+            caller.close()
+            for path in books.acknowledged:
+                path.unlink()
+            books.acknowledged, books.unanswered = [], 0
+
+    async def _open(self, case: Case) -> None:
         """The case's ledger, its accounts, and what they own at first."""
         plan, envelope = case.plan, self._service.envelope
-        body = json.dumps({"id": plan.ledger, "asset": _ASSET, "exponent": 2}).encode()
-        await caller.expect(envelope.post("/v1/ledgers", body), 201)
-        ids = [account_id(plan.first_account, each) for each in range(plan.accounts)]
-        for some in _slices(ids):
-            await self._batch(caller, "/v1/accounts/batch", accounts_body(some, plan.ledger, case.account_flags))
-        if case.funding:
-            bank = account_id(plan.first_account, plan.accounts)
-            await self._batch(caller, "/v1/accounts/batch", accounts_body([bank], plan.ledger, ()))
-            made = Ids(Random(plan.seed))  # noqa: S311 - traffic, no secret
-            for some in _slices(ids):
-                texts = (
-                    transfer_json(made.next(), uuid_text(bank), uuid_text(each), case.funding, plan.ledger)
-                    for each in some
-                )
-                await self._batch(caller, "/v1/transfers/batch", ('{"transfers":[' + ",".join(texts) + "]}").encode())
+        callers = [self._service.caller() for _ in range(_OPENING_AT_ONCE)]
+        try:
+            body = json.dumps({"id": plan.ledger, "asset": _ASSET, "exponent": 2}).encode()
+            await callers[0].expect(envelope.post("/v1/ledgers", body), 201)
+            ids = [account_id(plan.first_account, each) for each in range(plan.accounts)]
+            accounts = (accounts_body(some, plan.ledger, case.account_flags) for some in _slices(ids))
+            await self._batches(callers, "/v1/accounts/batch", accounts)
+            if case.funding:
+                bank = account_id(plan.first_account, plan.accounts)
+                await self._batch(callers[0], "/v1/accounts/batch", accounts_body([bank], plan.ledger, ()))
+                await self._batches(callers, "/v1/transfers/batch", _funding(case, bank, ids))
+        finally:
+            for caller in callers:
+                caller.close()
+
+    async def _batches(self, callers: list[Caller], path: str, bodies: Iterator[bytes]) -> None:
+        """All of these requests, one at a time over each connection."""
+
+        async def send(caller: Caller) -> None:
+            for body in bodies:
+                await self._batch(caller, path, body)
+
+        async with asyncio.TaskGroup() as tasks:
+            for caller in callers:
+                tasks.create_task(send(caller))
 
     async def _batch(self, caller: Caller, path: str, body: bytes) -> None:
         """One request of the set-up, sent again with its own ids while its outcome is unknown, as a client should."""
@@ -114,6 +144,17 @@ class Runner:
 
 def _slices(ids: list[int]) -> Iterable[list[int]]:
     return (ids[start : start + ACCOUNTS_PER_REQUEST] for start in range(0, len(ids), ACCOUNTS_PER_REQUEST))
+
+
+def _funding(case: Case, bank: int, ids: list[int]) -> Iterator[bytes]:
+    """The requests that give each account what it owns at first."""
+    made = Ids(Random(case.plan.seed))  # noqa: S311 - traffic, no secret
+    for some in _slices(ids):
+        texts = (
+            transfer_json(made.next(), uuid_text(bank), uuid_text(each), case.funding, case.plan.ledger)
+            for each in some
+        )
+        yield ('{"transfers":[' + ",".join(texts) + "]}").encode()
 
 
 def _accounts(case: Case) -> int | None:

@@ -169,7 +169,6 @@ class Session:
         self.show("server", "start", 0, 0)
         server = await self._serve("server", queue_settings(self.asked.connections))
         try:
-            self.about["postgresql"] = await server.configuration()
             runner = Runner(server, self.asked.scratch, self.tell("server"))
             if self.wants("append") and not self.asked.url:
                 transfers = self.asked.size.w1_transfers
@@ -206,8 +205,11 @@ class Session:
         if self.asked.url:
             named = service.Service(self.asked.url, self.asked.key, self.asked.database)
             await named.connect()
-            return named
-        return await service.start(self.asked.scratch / name, settings, premake_wal=self.asked.size is not SMOKE)
+        else:
+            premake_wal = self.asked.size is not SMOKE
+            named = await service.start(self.asked.scratch / name, settings, premake_wal=premake_wal)
+        self.about["postgresql"] = await named.configuration()
+        return named
 
     async def _workload(self, runner: Runner, name: str, cases: Iterable[Case]) -> None:
         peak = 0.0

@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import bulk
+from benchmarks import bulk, history
 from benchmarks.nouns import TARGETS
 from benchmarks.ratios import RATIOS, kept_runs, margins
 from benchmarks.report import number
+from benchmarks.seals import pair_rows
 
 ROOT: Final = Path(__file__).parent.parent
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -28,6 +29,7 @@ FULL_RUNS: Final = "full-*.json"
 WHOLE_SHARE: Final = 99.0
 """The percentile of authorizations that slo.toml is strictest about, over the whole run."""
 
+NO_HISTORY: Final = "Nothing is kept yet: `python -m benchmarks.history --full --keep` does."
 NONE_KEPT: Final = "No whole run is kept yet: `python -m benchmarks --keep quick-1` keeps one."
 
 
@@ -99,6 +101,21 @@ def cases() -> str:
     return _table(("case", "connections", "a request", "least/s", "median/s", "most/s", "p50 ms", "p99 ms"), rows)
 
 
+def growth() -> str:
+    """The same traffic on small books and on large ones, in the order of the run, and while the large ones grow."""
+    rows = []
+    for run in runs(FULL_RUNS):
+        for case in (case for case in run["cases"] if case["workload"] == "growth"):
+            latency, accepted = case["latency_ms"], case["accepted"]
+            cpu = [f"{1e6 * case[whose] / accepted:.1f}" for whose in ("server_cpu_s", "postgres_cpu_s")]
+            wal = number(case["wal_bytes_per_transfer"])
+            rate = [number(case["per_s"]), number(latency["50"]), number(latency["99"])]
+            rows.append([f"`{case['case']}`", number(accepted), *rate, *cpu, wal])
+    if not rows:
+        return "None is kept yet: `python -m benchmarks --full --only growth --keep full-growth-1` keeps one."
+    return _table(("", "transfers", "a second", "p50 ms", "p99 ms", "server", "PostgreSQL", "WAL"), rows)
+
+
 def others() -> str:
     """What was measured of others before the first line of this project."""
     found = json.loads((RESULTS / "others.json").read_text("utf-8"))
@@ -131,6 +148,31 @@ def files() -> str:
     return _table(heads, bulk.rows_of(json.loads(bulk.KEPT.read_text("utf-8"))["runs"]))
 
 
+def first_pages() -> str:
+    """What the first page of an account's history took, over so many rows."""
+    if not history.KEPT.exists():
+        return NO_HISTORY
+    found = json.loads(history.KEPT.read_text("utf-8"))
+    machine = "{cores} cores ({cpu}), {memory_gb:.0f} GB".format(**found["machine"])
+    about = (
+        f"{found['rows']:,} rows at the end, {found['rows_indexed']:,} of them in {found['partitions_sealed']} sealed"
+        f" partitions, the newest without indexes;\nhalf of the rate is {found['steady_per_s']:,} rows/s. {machine},"
+        f" commit {found['commit'][:12]}, {found['began_at'][:10]}; PostgreSQL\n"
+        f"{found['postgresql']['server_version']}, fsync {found['postgresql']['fsync']};"
+        f" {', '.join(f'PYLEDGER_{name.upper()}={value}' for name, value in found['settings'].items())}."
+    )
+    heads = ("", "account", "beside", "requests", "rows", "p50 ms", "p95 ms", "p99 ms", "most ms")
+    return f"{about}\n\n" + _table(heads, history.page_rows(found))
+
+
+def sealing() -> str:
+    """Posting with and without a seal beside it."""
+    if not history.KEPT.exists():
+        return NO_HISTORY
+    heads = ("", "rows/s without", "with", "ratio", "p99 ms without", "with", "ratio", "a seal at work")
+    return _table(heads, pair_rows(json.loads(history.KEPT.read_text("utf-8"))["pairs"]))
+
+
 def load_gates() -> str:
     """What authorizations of the Locust run of the gates were seen to take, and what they are therefore allowed."""
     from loadtests import allowed
@@ -155,8 +197,11 @@ TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "full": (ROOT / "README.md", lambda: targets(FULL_RUNS)),
     "others": (ROOT / "README.md", others),
     "cases": (ROOT / "docs" / "PERFORMANCE.md", cases),
+    "growth": (ROOT / "docs" / "PERFORMANCE.md", growth),
     "profile": (ROOT / "docs" / "PERFORMANCE.md", profile),
     "files": (ROOT / "docs" / "PERFORMANCE.md", files),
+    "first pages": (ROOT / "docs" / "PERFORMANCE.md", first_pages),
+    "sealing": (ROOT / "docs" / "PERFORMANCE.md", sealing),
     "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),
     "load gates": (ROOT / "docs" / "PERFORMANCE.md", load_gates),
 }

@@ -30,8 +30,9 @@ from pyledger._rust_seal import IdFilter, TreeEdge, suspects
 __all__ = [
     "GENESIS_HASH", "LIMITS", "MALFORMED", "REFUSALS", "Applied", "Checkpoint", "Commands", "Corrupt", "Engine",
     "FeedPage", "FeedQuestion", "FeedRows", "IdFilter", "Malformed", "ReadRows", "Reply", "RowReader", "Sides",
-    "TreeEdge", "decode_account", "decode_accounts", "decode_ledger", "decode_resolution", "decode_transfer",
-    "decode_transfers", "decode_transfers_binary", "held_accounts", "json_depth", "prove_row", "suspects", "tree_root",
+    "TreeEdge", "archive_table", "decode_account", "decode_accounts", "decode_ledger", "decode_resolution",
+    "decode_transfer", "decode_transfers", "decode_transfers_binary", "held_accounts", "json_depth", "prove_row",
+    "suspects", "tree_root",
 ]  # fmt: skip
 
 REFUSALS: Final[list[tuple[int, str, str, str]]]
@@ -59,6 +60,10 @@ class Corrupt(ValueError):
 def prove_row(copy: bytes, recorded_ns: int) -> tuple[int, bytes, tuple[int, bytes, list[bytes]] | None]:
     """A batch's COPY OUT stream, ordered by time: how many rows, and their root. And of the row of `recorded_ns`, if
     it is there: number from 0, COPY tuple (which its leaf is the hash of), audit path. Raises `Corrupt`."""
+
+def archive_table(copy: bytes) -> tuple[bytes, bytes]:
+    """A COPY OUT stream of the journal: where each tuple begins in it and the last one ends, 32-bit numbers, least
+    significant byte first; and a line of CSV for each row, for people. Raises `Corrupt`."""
 
 def tree_root(leaves: bytes) -> bytes:
     """The root of RFC 6962 over leaves that are hashes already, 32 bytes each, one after the other."""
@@ -144,19 +149,16 @@ class Checkpoint:
         """Rows in `ledger_copy`."""
     @property
     def accounts(self) -> int:
-        """How many rows `Engine.checkpoint_accounts` gives of it in all."""
+        """How many accounts are new or changed. `Engine.checkpoint_rows` gives them, and the next two."""
     @property
     def holds(self) -> int:
-        """Rows in `hold_copy`."""
+        """How many holds were opened since."""
+    @property
+    def holds_removed(self) -> int:
+        """How many holds are open no more that an earlier checkpoint may contain."""
     @property
     def ledger_copy(self) -> bytes:
         """A complete binary COPY stream for the table `ledger`: rows new or changed."""
-    @property
-    def hold_copy(self) -> bytes:
-        """A complete binary COPY stream for the table `hold`: rows added."""
-    @property
-    def holds_removed(self) -> list[tuple[int, str]]:
-        """Tenant and id of each hold that an earlier checkpoint may contain and that is open no more."""
 
 @final
 class Engine:
@@ -204,7 +206,8 @@ class Engine:
     def apply(self, submissions: list[Commands], now_ns: int, old: list[bytes]) -> Applied:
         """Decide a batch at the time `now_ns`, after recording the holds that are due.
 
-        `old` is `record_send(journal row)` of each row that `probe` asked for, in any order. Each apply is
+        `old` is `record_send(journal row)` of each row that `probe` asked for, in any order; for what is archived
+        `record_send` of shard, tenant and id. Each apply is
         followed by one `commit` or by `undo`, also when it has no rows. Raises `Corrupt` on bad `old`.
         """
     def commit(self) -> None:
@@ -235,9 +238,10 @@ class Engine:
         """
     def checkpoint(self) -> Checkpoint:
         """What changed since the last one. Raises `RuntimeError` while a batch is uncommitted."""
-    def checkpoint_accounts(self, rows_max: int) -> tuple[bytes, int] | None:
-        """The next accounts of the last checkpoint, as they were when it was taken: a complete binary COPY stream
-        for the table `account` and its number of rows; None once all are given. `RuntimeError` as above."""
+    def checkpoint_rows(self, table: str, rows_max: int) -> tuple[bytes, int] | None:
+        """The next rows of the last checkpoint, as they were when it was taken: a complete binary COPY stream for the
+        table `account` or `hold`, or, for `hold_removed`, of tenants and ids; and its number of rows. None once all
+        are given. Raises `ValueError` for another table, `RuntimeError` as above."""
     def checkpoint_done(self, checkpoint: Checkpoint) -> None:
         """It is durable. The next one only contains what changed after it."""
     def checkpoint_failed(self, checkpoint: Checkpoint) -> None:

@@ -134,6 +134,3 @@ class ReadRows:
     @property
     def torn(self) -> bool:
         """Whether that one goes on with a chain that no request can hold."""
-    @property
-    def depends(self) -> bool:
-        """Whether a row acts on another one or is an imported event, so that none may overtake another."""

@@ -98,7 +98,7 @@ def _proven(asked: argparse.Namespace) -> dict[str, Any]:
     from pyledger.ledger.proofs.document import BadProof, verify, verify_consistency
     from pyledger.ledger.times import instant
 
-    keys = [_public_key(text) for text in asked.key]
+    keys = [public_key(text) for text in asked.key]
     if asked.consistency is not None:
         if asked.accepted:
             raise BadProof("two checkpoints say nothing of a transfer: --accepted is for --proof")
@@ -130,7 +130,7 @@ def _say_proven(found: dict[str, Any]) -> None:
     print(f"  {found['key']}")
 
 
-def _public_key(text: str) -> PublicKey:
+def public_key(text: str) -> PublicKey:
     """A public key, or the name of a file with one."""
     from pyledger.ledger.proofs.notes import PublicKey
 

@@ -14,6 +14,7 @@ from pyledger.server import schemas
 from pyledger.server.operations import OPERATIONS, Operation, Shape
 from pyledger.server.problems import PROBLEMS, RETRY_AFTER_S, Problem
 from pyledger.server.replies import PROBLEM_TYPE
+from pyledger.server.turns import AFTER, NAME, NAME_PATTERN
 
 REF: Final = "#/components/schemas/{name}"
 NO_BODY_STATUSES: Final = {
@@ -138,11 +139,18 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
             }
         )
+    if "out_of_turn" in operation.problems:
+        found += [_name_header(NAME, _NAMES), _name_header(AFTER, _FOLLOWS)]
     if operation.query is not None:
         for field in msgspec.structs.fields(operation.query):
             schema = msgspec.json.schema(field.type)
             found.append({"name": field.name, "in": "query", "required": field.required, "schema": _not_null(schema)})
     return found
+
+
+def _name_header(header: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": NAME_PATTERN}
+    return {"name": header.title(), "in": "header", "required": False, "description": description, "schema": schema}
 
 
 def _not_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +168,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
     }
     if operation.takes:
         success["headers"] = {"Idempotent-Replayed": _REPLAYED}
+    if "out_of_turn" in operation.problems:
+        success["headers"]["Batch-Name"] = {"description": "As it was sent.", "schema": {"type": "string"}}
     responses: dict[str, Any] = {str(operation.status): success}
     if operation.name == "readyz":
         responses["503"] = {"description": "Not ready", "content": success["content"]}
@@ -224,6 +234,13 @@ def _problem(problem: Problem) -> dict[str, Any]:
     }
 
 
+_NAMES: Final = "A name for this batch, which another one can follow: one of its own for each. The answer repeats it."
+_FOLLOWS: Final = (
+    "The name of a batch that was sent before and is not answered yet: this one is decided after it, or refused with "
+    "409 `out_of_turn` if that one was refused or is not on its way. So batches that follow each other can be on their "
+    "way at once. When it is refused, wait for the answer to the one before it, and send it without this header. Names "
+    "are not kept when the server ends."
+)
 _REPLAYED: Final = {
     "description": "`true` if the outcome was decided earlier.",
     "schema": {"type": "string", "enum": ["true"]},

@@ -48,13 +48,13 @@ ROW_EACH: Final = (
     "refused ones, and nothing at all when the request is refused as a whole."
 )
 READS: Final = ("parameter_unknown", "parameter_invalid", "unavailable")
-HISTORY: Final = (*READS, "history_not_indexed", "history_archived", "too_many_at_once")
+HISTORY: Final = (*READS, "history_not_indexed", "history_too_slow", "history_archived", "too_many_at_once")
 WRITES: Final = (
     "body_incomplete", "header_invalid", "parameter_unknown", "body_timeout", "body_too_large",
     "content_type_unsupported", "queue_full", "unavailable", "outcome_unknown", "stopping",
 )  # fmt: skip
 SINGLE: Final = (*WRITES, "<malformed>", "<unknown>", "<conflict>", "<declined>", "<full>", "<chain>")
-BATCH: Final = (*WRITES, "<malformed>", "bodies_full")
+BATCH: Final = (*WRITES, "<malformed>", "bodies_full", "out_of_turn")
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +93,11 @@ def _batch(**fields: Any) -> Operation:
     return _write(limit="body_bytes_max", **fields)
 
 
+def _past(**fields: Any) -> Operation:
+    """A question of the past, whose handler says how long it may take."""
+    return Operation(method="GET", scope=Scope.READ, **fields)
+
+
 def _read(handler: Handler, **fields: Any) -> Operation:
     fields.setdefault("problems", READS)
 
@@ -124,7 +129,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         summary="Get a ledger", gives={JSON_TYPE: schemas.Ledger},
         problems=(*READS, "id_invalid", "ledger_not_found"),
     ),
-    _read(
+    _past(
         name="getTrialBalance", path="/v1/ledgers/{id}/trial-balance", handler=statements.trial_balance, tag="Ledgers",
         summary="Get a trial balance, now or as of a moment", query=schemas.TrialQuery,
         gives={JSON_TYPE: schemas.TrialBalance},
@@ -149,7 +154,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         query=schemas.AccountQuery, gives={JSON_TYPE: schemas.AccountPage},
         problems=(*READS, "cursor_invalid"),
     ),
-    _read(
+    _past(
         name="getAccount", path="/v1/accounts/{id}", handler=accounts.get, tag="Accounts",
         summary="Get an account with its balances, now or as of a moment", query=schemas.AccountMoment,
         gives={JSON_TYPE: schemas.Account}, problems=(*HISTORY, "id_invalid", "account_not_found", "too_many_rows"),
@@ -157,9 +162,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "it, exact at that moment, for ever; by effective date as far as was recorded until batch `seq`, and then only "
         "what is posted. Whether it was closed then is not shown. 404 before it was opened.",
     ),
-    Operation(
-        name="getStatement", method="GET", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
-        scope=Scope.READ,
+    _past(
+        name="getStatement", path="/v1/accounts/{id}/statement", handler=statements.get, tag="Accounts",
         summary="Get a statement of an account", query=schemas.StatementQuery,
         gives={
             JSON_TYPE: schemas.Statement,
@@ -226,14 +230,14 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _read(
         name="getTransfer", path="/v1/transfers/{id}", handler=transfers.get, tag="Transfers",
         summary="Get a transfer as it was decided", gives={JSON_TYPE: schemas.Transfer},
-        problems=(*READS, "id_invalid", "transfer_not_found"),
+        problems=(*READS, "id_invalid", "transfer_not_found", "archived"),
     ),
     _read(
         name="listTransfers", path="/v1/transfers", handler=transfers.list_page, tag="Transfers",
         summary="List transfers by account, ledger, reference and time", query=schemas.TransferQuery,
-        gives={JSON_TYPE: schemas.TransferPage}, problems=(*READS, "cursor_invalid"),
+        gives={JSON_TYPE: schemas.TransferPage}, problems=(*READS, "cursor_invalid", "history_archived"),
         notes="A page looks at a bounded piece of the history: it may be short, even empty, and still have "
-        "a `next`.",
+        "a `next`. What is archived is not listed: where it begins the next page is 410 `history_archived`.",
     ),
     Operation(
         name="followFeed", method="GET", path="/v1/feed", handler=feed.follow, tag="Feed", scope=Scope.READ,
@@ -253,7 +257,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     _read(
         name="getProof", path="/v1/transfers/{id}/proof", handler=proofs.transfer, tag="Proofs",
         summary="Prove that a transfer was recorded", gives={JSON_TYPE: schemas.Proof},
-        problems=(*READS, "id_invalid", "transfer_not_found"),
+        problems=(*READS, "id_invalid", "transfer_not_found", "archived"),
         notes="The row as it was hashed, the path from it to its batch, and the path from there to a checkpoint that "
         "was signed; `pyledger verify --proof FILE --key KEY` verifies it without server or database. A decline has "
         "a proof, too. It waits up to five seconds for a checkpoint; `unsigned` says why there is none yet.",

@@ -64,9 +64,12 @@ _HTTP: Final = (
     ("checkpoint_not_found", 404, "There is no signed checkpoint of that size, or the first is larger than this one."),
     ("transfer_not_found", 404, "There is no such transfer."),
     ("method_not_allowed", 405, "This path does not have that method; Allow lists those it has."),
+    ("out_of_turn", 409, "The batch that this one is to follow was not taken before it. Nothing was recorded."),
     ("cursor_gone", 410, "The journal does not go on from this cursor: what follows it was archived, or a backup of "
      "the database was restored. Look at what happened before you read on with `after=latest` or from the beginning."),
-    ("history_archived", 410, "Rows that this takes were archived and are not in the journal any more."),
+    ("history_archived", 410, "Rows that this takes were archived and are not in the journal any more. From "
+     "`here_since` on none is missing, where the answer has it."),
+    ("archived", 410, "This was recorded, and is in an archive by now, which `archive` names."),
     ("body_timeout", 408, "The body did not arrive in time."),
     ("body_too_large", 413, "The body is larger than this operation takes."),
     ("content_type_unsupported", 415, "This operation does not take a body of that Content-Type."),
@@ -79,6 +82,8 @@ _HTTP: Final = (
     ("bodies_full", 503, "The request bodies being read hold as much memory as the limit allows."),
     ("history_not_indexed", 503, "So many rows around this moment have no indexes yet that this would take too much "
      "work. They get them once their partition of the journal is over."),
+    ("history_too_slow", 503, "Looking for what was held took longer than it may. Ask for a shorter period, a smaller "
+     "page, or later."),
     ("queue_full", 503, "The queue is full. Nothing was recorded."),
     ("unavailable", 503, "The ledger cannot be reached or is owned by another server. Nothing was recorded."),
     ("outcome_unknown", 503, "PostgreSQL did not confirm this in time, or the connection to it was lost: send it "

@@ -61,11 +61,13 @@ def single(reply: Reply) -> Answer:
     return status, headers, with_status(reply.body, status)
 
 
-def batch(reply: Reply, *, binary: bool) -> Answer:
-    """The answer to a batch: always 200, with a result for each of its commands."""
+def batch(reply: Reply, *, binary: bool, name: str | None = None) -> Answer:
+    """The answer to a batch: always 200, with a result for each of its commands, and its name if it has one."""
     if binary:
-        return OK, (BINARY_REPLAYED if reply.replayed else BINARY), reply.body
-    return OK, (JSON_REPLAYED if reply.replayed else JSON), reply.body
+        headers = BINARY_REPLAYED if reply.replayed else BINARY
+    else:
+        headers = JSON_REPLAYED if reply.replayed else JSON
+    return OK, headers if name is None else [*headers, ("batch-name", name)], reply.body
 
 
 def with_status(body: bytes, status: int) -> bytes:

@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from pyledger._rust import Malformed
-from pyledger.ledger import BadCursor, Busy, CursorGone, Unavailable, UnknownOutcome
+from pyledger.ledger import Archived, BadCursor, Busy, CursorGone, Unavailable, UnknownOutcome
+from pyledger.ledger.times import instant
 from pyledger.server import access, replies
 from pyledger.server.operations import OPERATIONS, Operation
 from pyledger.server.problems import PROBLEMS, ClientGone, Refused
@@ -135,11 +136,21 @@ def _no(operation: Operation, error: Exception) -> replies.Answer:
             return replies.refusal(Refused("unavailable", headers=(replies.RETRY_AFTER,)))
         case CursorGone():
             return replies.refusal(Refused("cursor_gone"))
+        case Archived():
+            return replies.refusal(_archived(error))
         case BadCursor():
             return replies.refusal(Refused("cursor_invalid"))
         case ClientGone():
             return replies.refusal(Refused("body_incomplete", headers=(replies.CLOSE,)))
     return _unexpected(operation, error)
+
+
+def _archived(error: Archived) -> Refused:
+    """Where to find it, or from when on everything is here."""
+    said = f"{str(error)[0].upper()}{str(error)[1:]}."
+    if error.name is not None:
+        return Refused("archived", said, archive=error.name)
+    return Refused("history_archived", said, here_since=instant(error.until_ns))
 
 
 def _malformed(error: Malformed) -> replies.Answer:

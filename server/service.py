@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pyledger.server.problems import Refused
 from pyledger.server.replies import CLOSE, RETRY_AFTER
+from pyledger.server.turns import Turns
 
 if TYPE_CHECKING:
     from pyledger._rust import Commands
@@ -91,6 +92,7 @@ class Service:
         self.metrics = metrics
         self.page_rows_max = page_rows_max
         self.feed = feed
+        self.turns = Turns()
         self.documents = Places(DOCUMENTS_MAX, "too_many_at_once")
         self.past = Places(PAST_MAX, "too_many_at_once")
         self.trials = Places(TRIALS_MAX, "too_many_at_once")

@@ -101,24 +101,30 @@ async def test_a_checkpoint_comes_back_to_the_byte(database: Database) -> None:
         many(transfer(501, flags=["pending", "linked"]), transfer(502, flags=["pending"])),
     )
     checkpoint = shop.engine.checkpoint()
-    accounts = shop.engine.checkpoint_accounts(checkpoint.accounts)
+    accounts, holds = (shop.engine.checkpoint_rows(table, 1_000) for table in ("account", "hold"))
     assert accounts is not None
+    assert holds is not None
     engine = new_engine()
     connection = await asyncpg.connect(database.server_dsn)
     tables = {
         "ledger": (checkpoint.ledger_copy, "tenant, number"),
         "account": (accounts[0], "slot"),
-        "hold": (checkpoint.hold_copy, "recorded_ns"),
+        "hold": (holds[0], "recorded_ns"),
     }
     try:
         for table, (copy, order) in tables.items():
             source = io.BytesIO(copy)
             await connection.copy_to_table(table, schema_name="pyledger", source=source, format="binary")
             back = await copy_out(connection, f"SELECT * FROM pyledger.{table} ORDER BY {order}")
-            assert list(tuples(back)) == list(tuples(copy))
+            assert sorted(tuples(back)) == sorted(tuples(copy))  # holds are given as the engine has them
             assert engine.load(table, back) == len(list(tuples(copy)))
         engine.set_head(checkpoint.seq, checkpoint.hash, checkpoint.last_ns)
         assert engine.digest() == shop.engine.digest()
         assert engine.holds == 2
     finally:
         await connection.close()
+
+
+def test_a_checkpoint_has_rows_for_three_tables_only() -> None:
+    with pytest.raises(ValueError, match="no table"):
+        new_engine().checkpoint_rows("ledger", 3)

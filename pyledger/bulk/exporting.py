@@ -116,6 +116,9 @@ class _Export:
 
     async def run(self) -> int:
         wish, rows = self._wish, 0
+        gone_ns = await self._connection.fetchval(_QUERIES["archived"], self._since_ns, self._until_ns)
+        if gone_ns is not None and wish.what == TRANSFERS:
+            raise BulkError(f"some of it is archived: --since {rfc3339(gone_ns)} or later is here, or restore it")
         heads = [(head["shard"], head["seq"]) for head in await self._connection.fetch(_QUERIES["heads"])]
         bounds = (self._since_ns, self._until_ns)
         total = sum([await self._connection.fetchval(_QUERIES["rows"], *head, *bounds) for head in heads])

@@ -1,8 +1,7 @@
 """`pyledger import`: a file's rows into the ledger, over HTTP, each once however often it is run.
 
-Guarded here: requests go one after the other, for what is there to spend depends on what came before; several at once
-only where that was asked for, and never past imported events, or rows that act on others. A row that is not taken is in
-the report with its line and its reason, and nothing else is.
+Guarded here: rows are decided in the order of the file, for what is there to spend depends on what came before. A row
+that is not taken is in the report with its line and its reason, and nothing else is.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pyledger._rust import REFUSALS as TABLE
 from pyledger._rust import Commands, Engine, ReadRows, decode_accounts, decode_transfers, decode_transfers_binary
@@ -31,12 +31,13 @@ from pyledger.bulk.nouns import (
     TooMuch,
 )
 from pyledger.bulk.reading import form_of, requests
+from pyledger.bulk.sending import Line
 from pyledger.bulk.showing import Bar
-from pyledger.client.binary import CONTENT_TYPE, TRANSFER
-from pyledger.client.errors import AccessDenied, LedgerError, NotFound, Unavailable
+from pyledger.client.binary import TRANSFER
+from pyledger.client.errors import LedgerError, NotFound
 from pyledger.client.nouns import TransferFlags
 from pyledger.client.retry import Retry
-from pyledger.client.transport import JSON, Transport, path
+from pyledger.client.transport import Transport, path
 
 ANSWER_TIMEOUT_S: Final = 60.0
 """For one request; after that it is sent again, which does no harm."""
@@ -134,8 +135,14 @@ async def _send(transport: Transport, order: Order, source: Iterator[ReadRows], 
     """Request after request; the next one is made in a thread while the ledger is at those before.
 
     Answers are noted in order, so the cursor never passes a request that was not answered for."""
-    what, flying = order.reading.what, deque[tuple[ReadRows, asyncio.Task[Answered]]]()
-    coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+    line = Line(transport, order.reading.what, order.in_flight)
+    flying = deque[tuple[ReadRows, asyncio.Task[Answered]]]()
+    reading = ThreadPoolExecutor(1, "pyledger-reading")
+
+    def ahead() -> asyncio.Future[ReadRows | None]:
+        return asyncio.get_running_loop().run_in_executor(reading, next, source, None)
+
+    coming = ahead()
 
     async def landed() -> tuple[ReadRows, Answered]:
         request, answer = flying[0]
@@ -143,31 +150,30 @@ async def _send(transport: Transport, order: Order, source: Iterator[ReadRows], 
         flying.popleft()
         return request, answered
 
-    async def note(*answers: tuple[ReadRows, Answered]) -> None:
+    def note(*answers: tuple[ReadRows, Answered]) -> None:
         for request, (verdicts, replayed) in answers:
             _note(request, verdicts, replayed, cursor)
             cursor.save()
 
     try:
         while (request := await coming) is not None:
-            coming = asyncio.create_task(asyncio.to_thread(next, source, None))
+            coming = ahead()
             answers = []
-            while len(flying) >= (1 if request.depends else order.in_flight):
+            while len(flying) >= line.at_once:
                 answers.append(await landed())
-            flying.append((request, asyncio.create_task(_ask(transport, what, request))))
+            flying.append((request, line.join(request)))
             # The next one is on its way before the last one is noted.
             await asyncio.sleep(0)
-            await note(*answers)
-            if request.depends:
-                await note(await landed())
+            note(*answers)
         while flying:
-            await note(await landed())
+            note(await landed())
     finally:
         for _request, answer in flying:
             answer.cancel()
         # A thread cannot be stopped in the middle of a request; it ends by itself, at the next row at the latest.
-        left = [coming, *(answer for _request, answer in flying)]
+        left: list[asyncio.Future[Any]] = [coming, *(answer for _request, answer in flying)]
         await asyncio.gather(*left, return_exceptions=True)
+        reading.shutdown()
     cursor.position.finished = True
     cursor.save()
 
@@ -185,30 +191,6 @@ async def _known(transport: Transport, what: str, cursor: Cursor) -> None:
         raise BulkError(
             f"the ledger does not say whether it has what was sent ({error.code}: {error.detail})"
         ) from error
-
-
-async def _ask(transport: Transport, what: str, request: ReadRows) -> Answered:
-    """Send one request, if there is anything to send."""
-    if not request.rows:
-        return [], 0
-    target = path(what, "batch")
-    try:
-        if request.binary:
-            answer = await transport.send("POST", target, request.body, content_type=CONTENT_TYPE, accept=CONTENT_TYPE)
-            return of_records(answer.body, request.rows)
-        answer = await transport.send("POST", target, request.body, content_type=JSON)
-    except AccessDenied as error:
-        raise BulkError(f"the key may not do this: {error.detail}") from error
-    except LedgerError as error:
-        lines = f"lines {request.row(0)[0]} to {request.row(request.rows - 1)[0]}"
-        ended: type[BulkError] = BulkError
-        if error.code in ("batch_too_large", "body_too_large"):
-            ended = TooMuch
-        elif isinstance(error, Unavailable) and error.outcome_unknown:
-            ended = Interrupted
-        raise ended(f"{lines} were not answered for ({error.code}: {error.detail})") from error
-    wrong, _unknown = of_json(answer.body, request.rows)
-    return wrong, request.rows if answer.replayed else 0
 
 
 def _note(request: ReadRows, verdicts: list[Verdict], replayed: int, cursor: Cursor) -> None:

@@ -14,13 +14,19 @@ READ_BYTES: Final = 4 * 1024 * 1024
 """Of a file at once."""
 AHEAD_BYTES: Final = 4 * 1024 * 1024
 """What the lines of a request have, as a rule; where they are longer it has fewer rows."""
+AHEAD_TIMES: Final = 2
+"""So many times the bytes of the last request are held for the next one: what is held is copied whenever more comes."""
 CHAIN_BYTES_MAX: Final = 16 * 1024 * 1024
 """What the lines of a chain may have; no request could hold more, unless they are mostly spaces."""
 BATCH_ROWS_MAX: Final = 8_190
 """Commands of one request."""
+IN_FLIGHT: Final = 4
+"""Requests at once: one commits, the rows of the next one are sent ahead, one waits, one is on the wire."""
+IN_FLIGHT_MAX: Final = 8
+"""More of them would only wait, and whoever else posts would wait behind them."""
 BATCH_ROWS_MIN: Final = 64
 """Where a server takes less than even these it takes no import."""
-PARQUET_ROWS: Final = 8_192
+PARQUET_ROWS: Final = 16_384
 """Rows of a Parquet file that are in memory at once."""
 SLICE_ROWS: Final = 50_000
 """Rows that an export reads at once; tens of megabytes."""

@@ -28,6 +28,13 @@ WHERE shard = $1 AND seq <= $2 AND last_ns >= $3 AND first_ns < $4 AND first_ns 
     (SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1), 0)
 ORDER BY first_ns LIMIT $5
 
+-- name: archived
+-- Until when rows from $1 on and before $2 are not here any more.
+SELECT max(gone.end_ns) FROM pyledger.archived AS gone
+JOIN pyledger.batch AS first ON first.shard = gone.shard AND first.seq = gone.first_seq AND first.first_ns < $2
+JOIN pyledger.batch AS last ON last.shard = gone.shard AND last.seq = gone.last_seq AND last.last_ns >= $1
+WHERE gone.start_ns < $2 AND gone.end_ns > $1
+
 -- name: rows
 SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch
 WHERE shard = $1 AND seq <= $2 AND last_ns >= $3 AND first_ns < $4 AND first_ns >= coalesce(

@@ -18,6 +18,7 @@ from pyledger.bulk.cursor import Position
 from pyledger.bulk.nouns import (
     ACCOUNTS,
     AHEAD_BYTES,
+    AHEAD_TIMES,
     BATCH_ROWS_MAX,
     CHAIN_BYTES_MAX,
     COLUMNS,
@@ -35,7 +36,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 class _Source(Protocol):
     """What lines come from."""
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int, /) -> bytes | memoryview:
         """The next bytes; none at the end."""
 
 
@@ -80,14 +81,14 @@ def _read(source: _Source, reader: RowReader) -> Iterator[ReadRows]:
         while not ended and len(held) - at < wanted_bytes:
             more = source.read(READ_BYTES)
             ended = not more
-            held, at = held[at:] + more, 0
+            held, at = b"".join((memoryview(held)[at:], more)), 0
         try:
             found = reader.read(held, at, more=wanted_bytes < CHAIN_BYTES_MAX, end=ended)
         except ValueError as error:
             raise BulkError(str(error)) from error
         if found.bytes:
             at += found.bytes
-            wanted_bytes = AHEAD_BYTES
+            wanted_bytes = min(AHEAD_BYTES, AHEAD_TIMES * found.bytes + LINE_BYTES_MAX)
             yield found
         elif ended:
             return

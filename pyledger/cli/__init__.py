@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pyledger
 from pyledger import signing
-from pyledger.cli import books, bulk, keys, served
+from pyledger.cli import books, bulk, keys, retention, served
 from pyledger.cli.shared import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, Failed, Parser, options
 from pyledger.settings import BadSetting
 
@@ -49,6 +49,7 @@ def _parser() -> Parser:
     books.add_commands(commands, common)
     served.add_commands(commands, common)
     bulk.add_commands(commands, common)
+    retention.add_commands(commands, common)
     keys.add_commands(commands, common)
     signing.add_commands(commands, Parser, common.machine)
     return parser

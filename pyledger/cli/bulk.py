@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pyledger.bulk.nouns import IN_FLIGHT, IN_FLIGHT_MAX
 from pyledger.cli.shared import EXIT_DONE, EXIT_FAILED, Failed, Options, print_json, run, settings_of
 from pyledger.settings import BadSetting
 
@@ -31,8 +32,8 @@ def add_commands(commands: Any, common: Options) -> None:
         "--ids-from", metavar="NAME", default="", help="derive ids that are missing from NAME and the line"
     )
     take.add_argument(
-        "--in-flight", type=int, choices=range(1, 9), default=1, metavar="N",
-        help="requests at once, to 8: faster, where no row needs money that another one brings",
+        "--in-flight", type=int, choices=range(1, IN_FLIGHT_MAX + 1), default=IN_FLIGHT, metavar="N",
+        help=f"requests at once, to {IN_FLIGHT_MAX}; rows are decided in their order all the same",
     )  # fmt: skip
     take.add_argument("--progress", type=Path, metavar="FILE", help="how far it is; FILE.progress if left out")
     take.add_argument(

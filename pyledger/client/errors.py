@@ -76,6 +76,7 @@ class _Problem(msgspec.Struct):
 
 _read_problem = msgspec.json.Decoder(_Problem).decode
 
+_CONFLICTS = ("idempotency_conflict", "id_archived", "transfer_archived")
 _BY_STATUS: dict[int, type[LedgerError]] = {401: AccessDenied, 403: AccessDenied, 404: NotFound, 409: Conflict}
 
 
@@ -88,7 +89,7 @@ def read_problem(status: int, body: bytes, *, replayed: bool = False) -> LedgerE
     kind = _BY_STATUS.get(status, Malformed if 400 <= status < 500 else LedgerError)
     if status == 422:
         # Both are "well-formed but no"; only a decline was recorded.
-        kind = Conflict if problem.code == "idempotency_conflict" else Declined
+        kind = Conflict if problem.code in _CONFLICTS else Declined
     return kind(
         problem.code, problem.detail, status, command_id=problem.id, recorded_at=problem.recorded_at, replayed=replayed
     )

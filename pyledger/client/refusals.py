@@ -69,4 +69,6 @@ REFUSALS: dict[int, str] = {
     62: "accounts_full",
     63: "holds_full",
     64: "too_many_reversals",
+    65: "id_archived",
+    66: "transfer_archived",
 }

@@ -11,6 +11,7 @@ import asyncio
 import io
 import ipaddress
 import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -27,11 +28,12 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A success: its body, and whether the command had been decided before."""
+    """A success: its body, whether the command had been decided before, and the name of a batch that has one."""
 
     body: bytes
     replayed: bool
     attempts: int
+    name: str | None
 
 
 @dataclass(slots=True)
@@ -103,9 +105,17 @@ class Transport:
         return self._session
 
     async def send(
-        self, method: str, target: str, body: bytes | None = None, *, content_type: str = JSON, accept: str = JSON
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        *,
+        content_type: str = JSON,
+        accept: str = JSON,
+        more: Callable[[], Mapping[str, str]] = dict,
     ) -> Answer:
-        """The answer to this request; raises a LedgerError for any other end."""
+        """The answer to this request; raises a LedgerError for any other end. `more` gives further headers, those of
+        the moment of each attempt."""
         headers = self._headers | {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
@@ -113,7 +123,7 @@ class Transport:
         unknown, attempt = False, 0
         while True:
             attempt += 1
-            ended = await self._attempt(method, target, body, headers, attempt)
+            ended = await self._attempt(method, target, body, {**headers, **more()}, attempt)
             if isinstance(ended, Answer):
                 return ended
             unknown |= ended.unknown and method != "GET"
@@ -151,7 +161,7 @@ class Transport:
             return self._failed(failure, attempt, unknown=True)
         replayed = heads.get("Idempotent-Replayed") == "true"
         if 200 <= status < 300:
-            return Answer(content, replayed, attempt)
+            return Answer(content, replayed, attempt, heads.get("Batch-Name"))
         error = read_problem(status, content, replayed=replayed)
         if status not in RETRIED_STATUSES:
             return _Attempt(error, unknown=False, wait_s=None)

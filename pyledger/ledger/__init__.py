@@ -3,6 +3,7 @@
 Read `writer.py` first: the hot path from top to bottom. `nouns.py` has the types, limits and errors.
 """
 
+from pyledger.ledger.archived import Archived
 from pyledger.ledger.blocks import Place
 from pyledger.ledger.feed import Feed, Reader
 from pyledger.ledger.ledger import Ledger
@@ -28,6 +29,7 @@ from pyledger.ledger.statements import Statements
 from pyledger.ledger.writer import Writer
 
 __all__ = [
+    "Archived",
     "BadCursor",
     "BatchMeasure",
     "Busy",

@@ -17,7 +17,8 @@ import asyncpg
 from pyledger import sql
 from pyledger._rust import GENESIS_HASH, Corrupt, Engine, prove_row
 from pyledger.ledger import seals
-from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect
+from pyledger.ledger.archived_check import ArchivedCheck
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect, stream_copy
 from pyledger.ledger.nouns import (
     CHECK_BATCHES_MAX,
     CHECK_SLICE_ROWS,
@@ -31,7 +32,7 @@ from pyledger.ledger.proofs.check import ProofCheck
 from pyledger.ledger.proofs.document import link_hash
 from pyledger.ledger.proofs.notes import PublicKey
 from pyledger.ledger.proofs.outside import Place
-from pyledger.ledger.recovery import Batch, load_checkpoint
+from pyledger.ledger.recovery import Batch, load_base, load_checkpoint
 
 _QUERIES: Final = sql.load("pyledger.ledger", "check.sql")
 _WHOLE: Final = ("head", "sequence", "ids", "targets", "trial_balance")
@@ -90,6 +91,7 @@ async def check(
             proofs = ProofCheck(connection, shard, place, keys)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 try:
+                    await connection.execute(QUERIES["pin"])
                     async for report in _check(connection, shard, new_engine, proofs):
                         yield report
                 except (*UNREADABLE, asyncpg.InternalServerError) as error:
@@ -175,6 +177,8 @@ class _Replay:
     ) -> None:
         self._connection, self._shard, self._new_engine, self._extent = connection, shard, new_engine, extent
         self._previous, self._broken = GENESIS_HASH, 0
+        self._archived = ArchivedCheck(connection, shard)
+        self._begins = 0
 
     async def run(self) -> AsyncIterator[Report]:
         kept: bytes | None = None
@@ -183,6 +187,12 @@ class _Replay:
         except Halted as wrong:
             yield Finding("checkpoint", f"checkpoint of shard {self._shard}", str(wrong))
         engine, rows, whole, seq = self._new_engine(), 0, True, 0
+        async for finding in self._base(engine):
+            whole = whole and finding.step != "base"
+            yield finding
+        seq = self._begins
+        if whole and seq and seq == self._extent["checkpoint_seq"] and kept not in (None, engine.digest()):
+            yield Finding("checkpoint", f"batch {seq}", "the checkpoint is not the base")
         while batches := self._up_to_checkpoint(await self._next_slice(seq), seq):
             yield Progress("replay", rows, self._extent["rows"])
             async for finding in self._rows(batches):
@@ -222,13 +232,8 @@ class _Replay:
     async def _journal(self, batches: list[Batch]) -> bytes:
         """The journal rows of consecutive batches, in order, as one COPY stream."""
         chunks: list[bytes] = []
-
-        async def take(chunk: bytes) -> None:
-            chunks.append(chunk)
-
-        await self._connection.copy_from_query(
-            QUERIES["copy_journal_sorted"], self._shard, batches[0][2], batches[-1][3], output=take, format="binary"
-        )
+        bounds = (self._shard, batches[0][2], batches[-1][3])
+        await stream_copy(self._connection, QUERIES["copy_journal_sorted"], *bounds, take=chunks.append)
         return b"".join(chunks)
 
     async def _each(self, batches: list[Batch]) -> AsyncIterator[Finding]:
@@ -242,7 +247,8 @@ class _Replay:
             link = link_hash(self._previous, self._shard, seq, rows, first_ns, last_ns, root)
             self._previous = own
             try:
-                whole = prove_row(await self._journal([batch]), 0)[:2] == (rows, root)
+                # Of what is archived the links are here, and the rows in the archive.
+                whole = self._archived.has(last_ns) or prove_row(await self._journal([batch]), 0)[:2] == (rows, root)
             except Corrupt:
                 whole = False
             if not whole or own != link:
@@ -252,6 +258,27 @@ class _Replay:
                 bounds = (self._shard, FINDINGS_MAX, seq, first_ns, last_ns)
                 for row in await self._connection.fetch(_QUERIES["late_rows"], *bounds):
                     yield Finding("rows", row["place"], row["wrong"])
+
+    async def _base(self, engine: Engine) -> AsyncIterator[Finding]:
+        """Where the journal begins, if not at its first batch: the state as of there, and before it what stayed of what
+        is archived, and the links of all batches, with the rows of those that were restored."""
+        base = await self._connection.fetchrow(QUERIES["base"], self._shard)
+        if base is None:
+            return
+        seq, self._begins = 0, base["seq"]
+        try:
+            await load_base(self._connection, engine, self._shard)
+        except Halted as wrong:
+            yield Finding("base", f"base of shard {self._shard}", str(wrong))
+        async for place, found in self._archived.wrong():
+            yield Finding("archive", place, found)
+        while seq < self._begins and (batches := await self._next_slice(seq)):
+            batches = [batch for batch in batches if batch[0] <= self._begins]
+            async for finding in self._each(batches):
+                yield finding
+            seq = batches[-1][0]
+        if self._previous != base["hash"]:
+            yield Finding("base", f"batch {self._begins}", "the base is not as of this batch")
 
     def _up_to_checkpoint(self, batches: list[Batch], after_seq: int) -> list[Batch]:
         """End a slice at the checkpoint's batch, so that the two can be compared there."""

@@ -3,7 +3,8 @@
 
 -- name: extent
 SELECT head.seq AS head_seq, head.hash AS head_hash, kept.seq AS checkpoint_seq, kept.hash AS checkpoint_hash,
-    (SELECT coalesce(sum(rows), 0) FROM pyledger.batch WHERE shard = $1)::bigint AS rows,
+    ((SELECT coalesce(sum(rows), 0) FROM pyledger.batch WHERE shard = $1)
+        - (SELECT coalesce(sum(rows - kept_rows), 0) FROM pyledger.archived WHERE shard = $1))::bigint AS rows,
     (SELECT count(*) FROM pyledger.journal WHERE shard = $1) AS journal_rows
 FROM pyledger.head JOIN pyledger.checkpoint AS kept USING (shard) WHERE head.shard = $1
 
@@ -78,10 +79,20 @@ LIMIT $2
 -- name: ids
 -- The unique index of a partition sees that partition only.
 SELECT format('tenant %s, id %s', tenant, id) AS place, format('it was recorded %s times', count(*)) AS wrong
-FROM pyledger.journal WHERE shard = $1 GROUP BY tenant, id HAVING count(*) > 1 LIMIT $2
+FROM (
+    SELECT tenant, id, recorded_ns FROM pyledger.journal WHERE shard = $1
+    UNION ALL
+    -- Once where its row was restored, or stayed.
+    SELECT tenant, id, recorded_ns FROM pyledger.archived_id AS gone WHERE shard = $1 AND NOT EXISTS (
+        SELECT FROM pyledger.journal AS j WHERE j.shard = $1 AND j.id = gone.id AND j.tenant = gone.tenant
+            AND j.recorded_ns = gone.recorded_ns
+    )
+) AS used
+GROUP BY tenant, id HAVING count(*) > 1 LIMIT $2
 
 -- name: targets
--- A hold is resolved once, and no more is reversed than was moved.
+-- A hold is resolved once, and no more is reversed than was moved. What was moved may be archived: then it was looked
+-- up when it was reversed, and nothing acts on it any more.
 SELECT format('tenant %s, hold %s', tenant, target) AS place, format('it was resolved %s times', count(*)) AS wrong
 FROM pyledger.journal WHERE shard = $1 AND target IS NOT NULL AND status = 0 AND kind IN (5, 6, 8)
 GROUP BY tenant, target HAVING count(*) > 1
@@ -94,15 +105,24 @@ FROM (
 ) AS back
 LEFT JOIN pyledger.journal AS moved ON moved.shard = $1 AND moved.tenant = back.tenant AND moved.id = back.target
     AND moved.status = 0 AND moved.kind IN (3, 5)
-WHERE moved.amount IS NULL OR back.amount > moved.amount
+WHERE moved.amount IS NULL AND NOT EXISTS (
+    SELECT FROM pyledger.archived_id AS gone
+    WHERE gone.shard = $1 AND gone.tenant = back.tenant AND gone.id = back.target
+) OR back.amount > moved.amount
 LIMIT $2
 
 -- name: balances
--- Every account of the checkpoint against the rows up to its batch, added up again.
+-- Every account of the checkpoint against the base, if there is one, and the rows from there up to its batch, added up
+-- again.
 WITH accepted AS (
     SELECT * FROM pyledger.journal WHERE shard = $1 AND status = 0 AND seq <= $3
+        AND seq > coalesce((SELECT seq FROM pyledger.base WHERE shard = $1), 0)
+), held AS (
+    SELECT tenant, id, debit_account, credit_account, amount FROM accepted WHERE kind = 4
+    UNION ALL
+    SELECT tenant, id, debit_account, credit_account, amount FROM pyledger.base_hold WHERE shard = $1
 ), pending AS (
-    SELECT held.* FROM accepted AS held WHERE held.kind = 4 AND NOT EXISTS (
+    SELECT held.* FROM held WHERE NOT EXISTS (
         SELECT FROM accepted AS resolved
         WHERE resolved.target = held.id AND resolved.tenant = held.tenant AND resolved.kind IN (5, 6, 8)
     )
@@ -114,6 +134,8 @@ WITH accepted AS (
     SELECT tenant, debit_account, amount, 0, 0, 0 FROM pending
     UNION ALL
     SELECT tenant, credit_account, 0, 0, amount, 0 FROM pending
+    UNION ALL
+    SELECT tenant, id, 0, debits_posted, 0, credits_posted FROM pyledger.base_account WHERE shard = $1
 ), summed AS (
     SELECT tenant, id, sum(dp) AS dp, sum(dx) AS dx, sum(cp) AS cp, sum(cx) AS cx FROM sides GROUP BY tenant, id
 )
@@ -156,9 +178,13 @@ LIMIT $2
 -- The open holds of the checkpoint against the pending transfers that nothing has resolved by then.
 WITH accepted AS (
     SELECT * FROM pyledger.journal WHERE shard = $1 AND status = 0 AND seq <= $3
+        AND seq > coalesce((SELECT seq FROM pyledger.base WHERE shard = $1), 0)
+), held AS (
+    SELECT tenant, id, debit_account, credit_account, amount FROM accepted WHERE kind = 4
+    UNION ALL
+    SELECT tenant, id, debit_account, credit_account, amount FROM pyledger.base_hold WHERE shard = $1
 ), pending AS (
-    SELECT held.tenant, held.id, held.debit_account, held.credit_account, held.amount
-    FROM accepted AS held WHERE held.kind = 4 AND NOT EXISTS (
+    SELECT * FROM held WHERE NOT EXISTS (
         SELECT FROM accepted AS resolved
         WHERE resolved.target = held.id AND resolved.tenant = held.tenant AND resolved.kind IN (5, 6, 8)
     )

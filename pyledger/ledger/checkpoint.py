@@ -20,7 +20,7 @@ from pyledger._rust import Checkpoint, Engine
 from pyledger.ledger.connections import CONNECTION_ERRORS, connect
 from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
-    CHECKPOINT_PIECE_ACCOUNTS,
+    CHECKPOINT_PIECE_ROWS,
     CHECKPOINT_REST,
     IDLE_IN_TRANSACTION_MS,
     LedgerError,
@@ -40,6 +40,8 @@ _PART_BYTES: Final = 1024 * 1024
 
 Piece = tuple[bytes, int]
 """A COPY stream, and its number of rows."""
+Pieces = Callable[[str], Awaitable[Piece | None]]
+"""Gives the next rows of a checkpoint for a table, until there are none."""
 
 
 async def store(
@@ -47,26 +49,24 @@ async def store(
     shard: int,
     epoch: int,
     taken: Checkpoint,
-    accounts: Callable[[], Awaitable[Piece | None]],
+    pieces: Pieces,
     engine_counts: tuple[int, int, int],
 ) -> None:
     """Store one checkpoint. Raises `LedgerError` if it would be wrong, or one of `CONNECTION_ERRORS`.
 
-    `accounts` gives the next of them, until there are none; `engine_counts` are the ledgers, accounts and holds
-    that there must be in all afterwards."""
+    `engine_counts` are the ledgers, accounts and holds that there must be in all afterwards."""
     connection = await connect(
         url, f"pyledger checkpoint {shard}", {"idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS)}
     )
     try:
-        staged = await _stage(connection, taken, accounts)
+        staged = await _stage(connection, taken, pieces)
         async with connection.transaction():
+            # Accounts before holds: an earlier commit that is still under way is waited for by its rows of them.
             for table, rows in staged.items():
-                merged = await connection.execute(_QUERIES[f"merge_{table}s"], shard)
-                if table != "hold" and merged != f"INSERT 0 {rows}":  # a hold may be stored already
+                merged = await connection.execute(_QUERIES[f"merge_{table}"], shard)
+                # A hold may be stored already, or be gone.
+                if table in ("ledger", "account") and merged != f"INSERT 0 {rows}":
                     raise LedgerError(f"of {rows} rows for the table {table}, this was stored: {merged}")
-            if taken.holds_removed:
-                tenants, ids = zip(*taken.holds_removed, strict=True)
-                await connection.execute(_QUERIES["remove_holds"], shard, tenants, ids)
             counts = tuple((await connection.fetchrow(_QUERIES["counts"], shard)) or ())
             if counts != engine_counts:
                 raise LedgerError(f"the checkpoint tables would hold {counts}, the engine holds {engine_counts}")
@@ -81,11 +81,15 @@ async def store(
 
 
 async def drop(url: str, shard: int) -> None:
-    """Drop the checkpoint, so that the next start replays every row of the journal. Raises `StartupRefused`."""
+    """Drop the checkpoint, so that the next start replays every row of the journal, or every one after the base where
+    its beginning is archived. Raises `StartupRefused`."""
     try:
         connection = await connect(url, f"pyledger rebuild {shard}")
         try:
-            found = await connection.fetch(_QUERIES["drop"], shard)
+            async with connection.transaction():
+                found = await connection.fetch(_QUERIES["lock"], shard)
+                for query in ("drop", "fill_ledgers", "fill_accounts", "fill_holds"):
+                    await connection.execute(_QUERIES[query], shard)
         finally:
             connection.terminate()
     except CONNECTION_ERRORS as error:
@@ -94,31 +98,28 @@ async def drop(url: str, shard: int) -> None:
         raise StartupRefused(f"the database has no shard {shard}")
 
 
-async def _stage(
-    connection: asyncpg.Connection, taken: Checkpoint, accounts: Callable[[], Awaitable[Piece | None]]
-) -> dict[str, int]:
+async def _stage(connection: asyncpg.Connection, taken: Checkpoint, pieces: Pieces) -> dict[str, int]:
     """Send everything to temporary tables; the rows in those that have something to merge, in order."""
 
     async def send(table: str, stream: bytes) -> None:
         await connection.copy_to_table(f"{table}_staged", schema_name="pg_temp", source=_parts(stream), format="binary")
 
-    staged, rows = dict[str, int](), 0
+    staged = dict[str, int]()
     if taken.ledgers:
-        await connection.execute(_QUERIES["stage_ledgers"])
+        await connection.execute(_QUERIES["stage_ledger"])
         await send("ledger", taken.ledger_copy)
         staged["ledger"] = taken.ledgers
-    if taken.accounts:
-        await connection.execute(_QUERIES["stage_accounts"])
-        while (piece := await accounts()) is not None:
-            await send("account", piece[0])
-            rows += piece[1]
-        staged["account"] = rows
-    if rows != taken.accounts:
-        raise LedgerError(f"the engine gave {rows} accounts of a checkpoint that has {taken.accounts}")
-    if taken.holds:
-        await connection.execute(_QUERIES["stage_holds"])
-        await send("hold", taken.hold_copy)
-        staged["hold"] = taken.holds
+    counted = {"account": taken.accounts, "hold": taken.holds, "hold_removed": taken.holds_removed}
+    for table, rows in counted.items():
+        if not rows:
+            continue
+        await connection.execute(_QUERIES[f"stage_{table}"])
+        staged[table] = 0
+        while (piece := await pieces(table)) is not None:
+            await send(table, piece[0])
+            staged[table] += piece[1]
+        if staged[table] != rows:
+            raise LedgerError(f"the engine gave {staged[table]} rows for {table} of a checkpoint that has {rows}")
     return staged
 
 
@@ -129,8 +130,8 @@ async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
         yield view[start : start + _PART_BYTES]
 
 
-def _next_accounts(engine: Engine) -> Piece | None:
-    return engine.checkpoint_accounts(CHECKPOINT_PIECE_ACCOUNTS)
+def _next_rows(table: str, engine: Engine) -> Piece | None:
+    return engine.checkpoint_rows(table, CHECKPOINT_PIECE_ROWS)
 
 
 class Checkpointer:
@@ -189,14 +190,16 @@ class Checkpointer:
             engine.checkpoint_done(self._open)
             self._open = None
 
+    async def _next(self, table: str) -> Piece | None:
+        return await self._between(partial(_next_rows, table))
+
     async def take(self) -> bool:
         """Take one now and tell the engine how it went; false if it failed, which changes nothing. Raises
         `Unavailable` where the writer has ended meanwhile."""
         began_s, rows = time.monotonic(), self._stats.rows
         taken, counts = await self._between(self._collect)
         try:
-            pieces = partial(self._between, _next_accounts)
-            await store(self._url, self._shard, self._stats.epoch, taken, pieces, counts)
+            await store(self._url, self._shard, self._stats.epoch, taken, self._next, counts)
         except Exception as error:
             # Whatever it was: the engine must hear of it, or the next one would lack what this one took.
             foreseen = isinstance(error, (*CONNECTION_ERRORS, LedgerError, Unavailable))

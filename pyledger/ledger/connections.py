@@ -16,6 +16,8 @@ import asyncpg
 from pyledger import sql
 from pyledger.ledger.nouns import (
     CONNECT_TIMEOUT_S,
+    HISTORY_CONNECTIONS_MAX,
+    HISTORY_STATEMENT_S,
     POOL_CONNECTIONS_MAX,
     READ_TIMEOUT_S,
     TCP_USER_TIMEOUT_MS,
@@ -87,13 +89,20 @@ _READING: Final = _SESSION | {
 }
 
 
+async def _leave(_: asyncpg.Connection) -> None:
+    """Nothing is reset between two queries, for which asyncpg would wait as long as for another query: none of a pool's
+    queries leaves anything behind."""
+
+
 class Pool:
     """Connections for reads and for what may fail and be tried again. Opened when first used.
 
     Here a timeout is safe: nothing that goes through it is ever acknowledged."""
 
-    def __init__(self, url: str, name: str, connections_max: int = POOL_CONNECTIONS_MAX) -> None:
-        self._url, self._name, self._connections_max = url, name, connections_max
+    def __init__(
+        self, url: str, name: str, connections_max: int = POOL_CONNECTIONS_MAX, *, statement_s: int = 0
+    ) -> None:
+        self._url, self._name, self._connections_max, self._statement_s = url, name, connections_max, statement_s
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool | None = None
 
@@ -106,7 +115,9 @@ class Pool:
                     max_size=self._connections_max,
                     timeout=CONNECT_TIMEOUT_S,
                     command_timeout=READ_TIMEOUT_S,
-                    server_settings=_READING | {"application_name": self._name},
+                    server_settings=_READING
+                    | {"application_name": self._name, "statement_timeout": f"{self._statement_s}s"},
+                    reset=_leave,
                 )
             return self._pool
 
@@ -134,6 +145,22 @@ class Pool:
         if self._pool is not None:
             self._pool.terminate()
             self._pool = None
+
+
+async def stream_copy(
+    connection: asyncpg.Connection, query: str, *arguments: object, take: Callable[[bytes], object]
+) -> str:
+    """Hand a query's rows, as one binary COPY stream, to `take` piece by piece; what PostgreSQL says at the end."""
+
+    async def pass_on(piece: bytes) -> None:
+        take(piece)
+
+    return str(await connection.copy_from_query(query, *arguments, output=pass_on, format="binary"))
+
+
+def history_pool(url: str, shard: int) -> Pool:
+    """The connections for statements of a shard."""
+    return Pool(url, f"pyledger history {shard}", HISTORY_CONNECTIONS_MAX, statement_s=HISTORY_STATEMENT_S)
 
 
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)

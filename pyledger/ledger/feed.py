@@ -19,6 +19,7 @@ import asyncpg
 
 from pyledger._rust import Corrupt, Engine, FeedPage, FeedQuestion, Sides
 from pyledger.ledger import cursors
+from pyledger.ledger.archived import Gone
 from pyledger.ledger.blocks import Batch, Block, Place, Tail
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import BadCursor, BatchMeasure, CursorGone, State, Unavailable, first_line
@@ -103,6 +104,7 @@ class Feed:
     def __init__(self, pool: Pool, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
         self._pool, self._writer, self._shard = pool, writer, shard
         self.scan_rows_max = scan_rows_max
+        self._gone = Gone(pool, shard)
         self._sides = Sides(SIDES_MAX)
         self._tail = Tail()
         self._before_ns = _NS_MAX
@@ -256,13 +258,27 @@ class Feed:
                 count += each["rows"]
                 if count >= PAST_ROWS:
                     break
-            first, last = batches[0], batches[-1]
-            copy = await self._pool.copy("feed_rows", self._shard, first["first_ns"], last["last_ns"])
+            block = await self._block(place, batches)
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
-        after_ns = min(place.ns, first["first_ns"])
-        spans = [Batch(each["seq"], each["first_ns"], each["last_ns"]) for each in batches]
-        block = Block(spans, after_ns, count, copy)
-        await block.rows(self._shard)  # before anybody else may find it
         self._past.append(block)
         return block
+
+    async def _block(self, place: Place, batches: list[asyncpg.Record]) -> Block:
+        """Batches with their rows; only those in front of what is archived. Raises `CursorGone` if that is none."""
+        while True:
+            first, last = batches[0], batches[-1]
+            copy = await self._pool.copy("feed_rows", self._shard, first["first_ns"], last["last_ns"])
+            count = sum(each["rows"] for each in batches)
+            spans = [Batch(each["seq"], each["first_ns"], each["last_ns"]) for each in batches]
+            block = Block(spans, min(place.ns, first["first_ns"]), count, copy)
+            try:
+                await block.rows(self._shard)  # before anybody else may find it
+                return block
+            except Corrupt:
+                gone = await self._gone.between(first["first_ns"], last["last_ns"])
+                if gone is None:
+                    raise
+            batches = [each for each in batches if each["last_ns"] < gone.start_ns]
+            if not batches:
+                raise CursorGone("the rows after this cursor are archived", await self._gone.last_of(gone))

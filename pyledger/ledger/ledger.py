@@ -21,13 +21,13 @@ from pyledger.ledger import migrate, rules
 from pyledger.ledger.checkpoint import Checkpointer
 from pyledger.ledger.clock import Clock
 from pyledger.ledger.commit import Committer
-from pyledger.ledger.connections import CONNECTION_ERRORS, UNREADABLE, Pool, connect
+from pyledger.ledger.connections import CONNECTION_ERRORS, UNREADABLE, Pool, connect, history_pool
 from pyledger.ledger.nouns import (
     BEAT_INTERVAL_S,
     CLOCK_LOOK_S,
     CLOCK_SKEW_MAX_NS,
     CONNECT_TIMEOUT_S,
-    HISTORY_CONNECTIONS_MAX,
+    SCHEMA_VERSION,
     Database,
     Exit,
     Fenced,
@@ -60,9 +60,9 @@ class Ledger:
 
     def __init__(self, settings: Settings, database: Database, wall_ns: Callable[[], int]) -> None:
         self._settings, self._database, self._clock = settings, database, Clock(wall_ns)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}:{SCHEMA_VERSION}"
         self._pool = Pool(database.url, f"pyledger reads {settings.shard}")
-        self._history = Pool(database.url, f"pyledger history {settings.shard}", HISTORY_CONNECTIONS_MAX)
+        self._history = history_pool(database.url, settings.shard)
         self._committer: Committer | None = None
         self._checkpointer: Checkpointer | None = None
         self._keeping: list[asyncio.Task[None]] = []
@@ -285,8 +285,7 @@ class Ledger:
         while True:
             await asyncio.sleep(CLOCK_LOOK_S)
             with contextlib.suppress(*CONNECTION_ERRORS):
-                before_ns = self._clock.wall_ns()
-                database_ns = 1000 * int(await self._pool.value("clock"))
+                before_ns, database_ns = self._clock.wall_ns(), 1000 * int(await self._pool.value("clock"))
                 skew_ns = self._clock.compare(before_ns, database_ns, self._clock.wall_ns())
                 if abs(skew_ns) > CLOCK_SKEW_MAX_NS:
                     log.error("%s: it is not believed", rules.clocks_differ(skew_ns))

@@ -11,7 +11,7 @@ from typing import Final
 
 from pyledger._rust import Applied, Engine
 
-SCHEMA_VERSION: Final = "0008"
+SCHEMA_VERSION: Final = "0009"
 """The migration that this code is written for. An older or a newer database is refused."""
 SERVER_VERSION_MIN: Final = 150_000
 """PostgreSQL 15, in the form of `server_version_num`."""
@@ -39,6 +39,8 @@ POOL_CONNECTIONS_MAX: Final = 4
 """Connections for lists, the feed's past, proofs and upkeep: bounded work each, beside the writer on the same cores."""
 HISTORY_CONNECTIONS_MAX: Final = 3
 """Connections for statements, whose work is more: nothing else waits for them."""
+HISTORY_STATEMENT_S: Final = 10
+"""One of their queries, by PostgreSQL's own clock: it ends also where whoever asked died."""
 READ_TIMEOUT_S: Final = 30.0
 """One read of history. Never applied to anything that could have been committed."""
 TCP_USER_TIMEOUT_MS: Final = 10_000
@@ -101,8 +103,8 @@ SUMMARY_LOOK_S: Final = 0.1
 """How often it is asked whether that is due: at the full rate, 40,000 rows."""
 CHECKPOINT_LOOK_S: Final = 1.0
 """How often it is asked whether a checkpoint is due."""
-CHECKPOINT_PIECE_ACCOUNTS: Final = 16_384
-"""A checkpoint takes so many accounts between two batches: some 3 ms, and 3 MB."""
+CHECKPOINT_PIECE_ROWS: Final = 16_384
+"""A checkpoint takes so many accounts or holds between two batches: some 3 ms, and 3 MB."""
 CHECKPOINT_REST: Final = 4
 """Between two checkpoints at least so many times what the last one took: where each row changes another account
 they cost PostgreSQL several times what the rows do, and replaying those is cheap."""
@@ -122,8 +124,9 @@ SCAN_ROWS_FIRST: Final = 8_192
 """Rows of the newest partition that a page looks at first, in some 4 ms; then four times as many, up to the setting."""
 PARTITIONS_AT_ONCE: Final = 8
 """Partitions with indexes that one query by account looks into: PostgreSQL plans and locks each of them."""
-PAGE_PARTS_MAX: Final = 9
-"""Such queries, and the scan of what has no indexes, that make one page: 64 partitions without a row are a page."""
+PAGE_PARTS_MAX: Final = 10
+"""Such queries, one of a single partition, and the scan of what has no indexes, that make one page: 65 partitions
+without a row are a page."""
 PAGE_ROWS_MAX: Final = 1_000
 """Rows of one page of history."""
 
@@ -184,7 +187,13 @@ class BadCursor(LedgerError):
 
 
 class CursorGone(LedgerError):
-    """The journal does not go on from this cursor: what follows it was archived, or a backup was restored."""
+    """The journal does not go on from this cursor: what follows it was archived, or a backup was restored.
+
+    `after` is the last batch that was archived, its number and time, if that is why: one can go on from there."""
+
+    def __init__(self, reason: str, after: tuple[int, int] | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
 
 
 class StartupRefused(LedgerError):

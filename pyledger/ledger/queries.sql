@@ -39,7 +39,12 @@ SELECT pyledger.open_shard($1)
 SELECT pyledger.make_partitions($1, $2)
 
 -- name: partitions
-SELECT name, start_ns, end_ns, indexed_at IS NOT NULL AS indexed, coalesce(octet_length(filter), 0) AS filter_bytes
+-- An index of history that was dropped, or is not valid (a REINDEX that failed), is none: pages are looked for without.
+SELECT name, start_ns, end_ns, indexed_at IS NOT NULL AND (
+    SELECT count(*) = 2 FROM pg_index WHERE indisvalid AND indexrelid IN (
+        to_regclass('pyledger.' || quote_ident(name || '_debit')), to_regclass('pyledger.' || quote_ident(name || '_credit'))
+    )
+) AS indexed, coalesce(octet_length(filter), 0) AS filter_bytes
 FROM pyledger.partition ORDER BY start_ns
 
 -- name: rows_after
@@ -47,13 +52,16 @@ FROM pyledger.partition ORDER BY start_ns
 SELECT coalesce(max(first_ns), $2), coalesce(sum(rows), 0)::bigint FROM pyledger.batch WHERE shard = $1 AND first_ns > $2
 
 -- name: split_partition
-SELECT pyledger.split_partition($1, $2)
+-- Commits without a wait for a synchronous standby, for the journal is locked until then. What is appended later waits
+-- for all WAL before it, so for this as well; and a standby that lacks this has partitions that cover the same time.
+SELECT pyledger.split_partition($1, $2), set_config('synchronous_commit', 'local', true)
 
 -- name: validate_partition
 SELECT pyledger.validate_partition($1)
 
 -- name: merge_partition
-SELECT pyledger.merge_partition($1)
+-- Commits as split_partition does.
+SELECT pyledger.merge_partition($1), set_config('synchronous_commit', 'local', true)
 
 -- name: index_partition
 SELECT pyledger.index_partition($1)
@@ -66,12 +74,40 @@ SELECT pyledger.seal_partition($1, $2, $3, $4, $5)
 SELECT pg_try_advisory_lock(hashtextextended('pyledger.seal_partition', 0))
 
 -- name: partition_pages
-SELECT pg_relation_size('pyledger.' || quote_ident($1)) / current_setting('block_size')::bigint
+-- And the file that has them: whatever moves rows writes another one.
+SELECT pg_relation_filenode('pyledger.' || quote_ident($1)) AS file,
+    pg_relation_size('pyledger.' || quote_ident($1)) / current_setting('block_size')::bigint AS pages
 
 -- name: copy_ids
 -- Of some pages of one partition, in the order of the disk.
 SELECT tenant, id FROM pyledger.journal
 WHERE recorded_ns >= $1 AND recorded_ns < $2 AND ctid >= $3::text::tid AND ctid < $4::text::tid
+
+-- name: by_time
+-- Pieces of what was archived are found by time; whoever counts them finds out if some are not.
+SET enable_bitmapscan = on
+
+-- name: by_time_no_more
+RESET enable_bitmapscan
+
+-- name: archived_edges
+-- Where the ids of a partition that is archived can be read in pieces: batches that are $4 rows apart.
+SELECT min(first_ns) AS first_ns FROM (
+    SELECT first_ns, sum(rows) OVER (ORDER BY first_ns) / $4::bigint AS piece FROM pyledger.batch
+    WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3
+) AS pieces GROUP BY piece ORDER BY 1
+
+-- name: copy_archived_ids
+-- Of those that are not in the journal as well.
+SELECT tenant, id FROM pyledger.archived_id AS gone
+WHERE shard = $1 AND recorded_ns >= $2 AND recorded_ns < $3 AND NOT EXISTS (
+    SELECT FROM pyledger.journal AS j WHERE j.id = gone.id AND j.tenant = gone.tenant AND j.shard = gone.shard
+        AND j.recorded_ns = gone.recorded_ns AND j.recorded_ns >= $2 AND j.recorded_ns < $3
+)
+
+-- name: shards_archived
+-- Those that have rows in an archive of the partition from $1 on.
+SELECT shard FROM pyledger.archived WHERE start_ns = $1 ORDER BY shard
 
 -- name: batches_of_time
 SELECT first_ns, last_ns, rows, hash FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3
@@ -116,11 +152,15 @@ UPDATE pyledger.partition SET indexed_at = NULL, sealed_at = NULL, rows = NULL, 
 SELECT filter FROM pyledger.partition WHERE start_ns = $1
 
 -- name: recorded_twice
--- Of ids that are in the partition from $5 to $6, those that an older one, from $3 to $4, has as well.
+-- Of ids that are in the partition from $5 to $6, those that an older one, from $3 to $4, has as well, or had.
 SELECT older.id, older.tenant, older.shard FROM unnest($1::integer[], $2::uuid[]) AS asked (tenant, id)
-JOIN pyledger.journal AS older ON older.id = asked.id AND older.tenant = asked.tenant
+JOIN (
+    SELECT id, tenant, shard FROM pyledger.journal WHERE recorded_ns >= $3 AND recorded_ns < $4
+    UNION ALL
+    SELECT id, tenant, shard FROM pyledger.archived_id WHERE recorded_ns >= $3 AND recorded_ns < $4
+) AS older ON older.id = asked.id AND older.tenant = asked.tenant
 JOIN pyledger.journal AS own ON own.id = asked.id AND own.tenant = asked.tenant AND own.shard = older.shard
-WHERE older.recorded_ns >= $3 AND older.recorded_ns < $4 AND own.recorded_ns >= $5 AND own.recorded_ns < $6
+WHERE own.recorded_ns >= $5 AND own.recorded_ns < $6
 LIMIT 1
 
 -- name: summarize_journal
@@ -193,6 +233,8 @@ FROM pyledger.head WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
 -- name: lookup
 -- Rows by id, of the first pair of arrays, and rows that acted on a target, of the second: at most one that
 -- resolved it or reversals_max that reversed it. What was declined acted on nothing and has no bound.
+-- And, as records of three columns, ids whose row is archived, and targets of which not all is here that acted on them:
+-- a partition may be restored while a later one is still archived.
 SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
     j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
     j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
@@ -206,15 +248,35 @@ SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.
 FROM unnest($4::integer[], $5::uuid[]) AS asked (tenant, target)
 JOIN pyledger.journal AS j ON j.target = asked.target AND j.tenant = asked.tenant
 WHERE j.shard = $1 AND j.target IS NOT NULL AND j.status = 0
+UNION ALL
+SELECT record_send(ROW(gone.shard, gone.tenant, gone.id))
+FROM unnest($2::integer[], $3::uuid[]) AS asked (tenant, id)
+JOIN pyledger.archived_id AS gone ON gone.id = asked.id AND gone.tenant = asked.tenant AND gone.shard = $1
+WHERE NOT EXISTS (
+    SELECT FROM pyledger.journal AS j WHERE j.id = gone.id AND j.tenant = gone.tenant AND j.shard = gone.shard
+)
+UNION ALL
+SELECT record_send(ROW(gone.shard, gone.tenant, gone.id))
+FROM unnest($4::integer[], $5::uuid[]) AS asked (tenant, target)
+JOIN pyledger.archived_id AS gone ON gone.id = asked.target AND gone.tenant = asked.tenant AND gone.shard = $1
+WHERE gone.recorded_ns < (SELECT max(end_ns) FROM pyledger.archived WHERE shard = $1)
 
 -- name: lookup_fresh
--- Rows by id that are not in the partitions before $4, which PostgreSQL leaves out.
+-- Rows by id that are not in the partitions before $4, which PostgreSQL leaves out; and what was archived since.
 SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status, j.debit_account,
     j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s, j.effective_ns,
     j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
 FROM unnest($2::integer[], $3::uuid[]) AS asked (tenant, id)
 JOIN pyledger.journal AS j ON j.id = asked.id AND j.tenant = asked.tenant
 WHERE j.shard = $1 AND j.recorded_ns >= $4
+UNION ALL
+SELECT record_send(ROW(gone.shard, gone.tenant, gone.id))
+FROM unnest($2::integer[], $3::uuid[]) AS asked (tenant, id)
+JOIN pyledger.archived_id AS gone ON gone.id = asked.id AND gone.tenant = asked.tenant AND gone.shard = $1
+WHERE gone.recorded_ns >= $4 AND NOT EXISTS (
+    SELECT FROM pyledger.journal AS j WHERE j.id = gone.id AND j.tenant = gone.tenant AND j.shard = gone.shard
+        AND j.recorded_ns = gone.recorded_ns
+)
 
 -- name: lookup_all
 -- After a unique violation: whatever has one of these ids, whoever's it is.
@@ -224,6 +286,36 @@ SELECT record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.
 FROM unnest($2::uuid[]) AS asked (id)
 JOIN pyledger.journal AS j ON j.id = asked.id
 WHERE j.shard = $1
+UNION ALL
+SELECT record_send(ROW(gone.shard, gone.tenant, gone.id))
+FROM unnest($2::uuid[]) AS asked (id)
+JOIN pyledger.archived_id AS gone ON gone.id = asked.id AND gone.shard = $1
+WHERE NOT EXISTS (
+    SELECT FROM pyledger.journal AS j WHERE j.id = gone.id AND j.tenant = gone.tenant AND j.shard = gone.shard
+)
+
+-- name: archive_of_id
+-- The archive of a row that is not here any more; null if it was restored.
+SELECT kept.name, kept.end_ns FROM pyledger.archived_id AS gone
+LEFT JOIN pyledger.archived AS kept
+    ON kept.shard = gone.shard AND gone.recorded_ns >= kept.start_ns AND gone.recorded_ns < kept.end_ns
+WHERE gone.shard = $1 AND gone.tenant = $2 AND gone.id = $3
+
+-- name: archived_spans
+-- From when until when rows are archived, in order; partitions with nothing between their batches are one span.
+SELECT min(start_ns) AS start_ns, max(end_ns) AS end_ns
+FROM (
+    SELECT start_ns, end_ns, sum(CASE WHEN first_seq = before_seq + 1 THEN 0 ELSE 1 END) OVER (ORDER BY start_ns) AS span
+    FROM (
+        SELECT start_ns, end_ns, first_seq, lag(last_seq) OVER (ORDER BY start_ns) AS before_seq
+        FROM pyledger.archived WHERE shard = $1
+    ) AS kept
+) AS numbered
+GROUP BY span ORDER BY 1
+
+-- name: last_batch_before
+SELECT seq, last_ns FROM pyledger.batch WHERE shard = $1 AND first_ns < $2 AND last_ns < $2
+ORDER BY first_ns DESC LIMIT 1
 
 -- name: checkpoint_head
 -- With whether there is a batch that it is of: its time is what no replay would find wrong.
@@ -246,6 +338,28 @@ FROM pyledger.account WHERE shard = $1 ORDER BY slot
 SELECT shard, tenant, id, debit_account, credit_account, amount, ledger, code, flags, recorded_ns,
     expires_ns, group_id, seal
 FROM pyledger.hold WHERE shard = $1 ORDER BY recorded_ns
+
+-- name: base
+-- Where the journal begins, if what was before is archived, and the state as of there.
+SELECT seq, hash, last_ns, ledgers, accounts, holds, digest FROM pyledger.base WHERE shard = $1
+
+-- name: copy_base_ledgers
+SELECT shard, tenant, number, asset, exponent, created_ns, imported_ns, seal
+FROM pyledger.base_ledger WHERE shard = $1 ORDER BY tenant, number
+
+-- name: copy_base_accounts
+SELECT shard, slot, tenant, id, ledger, code, flags, allowance, debits_pending, debits_posted,
+    credits_pending, credits_posted, created_ns, effective_ns, seal
+FROM pyledger.base_account WHERE shard = $1 ORDER BY slot
+
+-- name: copy_base_holds
+SELECT shard, tenant, id, debit_account, credit_account, amount, ledger, code, flags, recorded_ns,
+    expires_ns, group_id, seal
+FROM pyledger.base_hold WHERE shard = $1 ORDER BY recorded_ns
+
+-- name: pin
+-- First of all in a transaction that sees one snapshot: a partition that is swapped after the snapshot is empty in it.
+LOCK TABLE pyledger.journal IN ACCESS SHARE MODE
 
 -- name: batches_after
 SELECT seq, rows, first_ns, last_ns, root, hash FROM pyledger.batch
@@ -278,6 +392,10 @@ WHERE j.id = ANY ($3::uuid[]) AND j.shard = $1 AND j.tenant = $2 AND j.kind = 1 
 -- Not by a join: a planner that knows nothing of the table yet would read all of it.
 SELECT j.id, j.reference, j.metadata FROM pyledger.journal AS j
 WHERE j.id = ANY ($3::uuid[]) AND j.shard = $1 AND j.tenant = $2 AND j.kind = 2 AND j.status = 0
+
+-- name: texts_of_account
+SELECT j.reference, j.metadata FROM pyledger.journal AS j
+WHERE j.id = $3 AND j.shard = $1 AND j.tenant = $2 AND j.recorded_ns = $4 AND j.kind = 2 AND j.status = 0
 
 -- name: feed_batches
 -- Whole batches from the one on that the row of $2 is in, in order; none after $3.
@@ -330,33 +448,63 @@ SELECT edge_ns, EXISTS (
 ) AS more FROM edge
 
 -- name: page_newest_first
+-- By one look the rows of whole batches below $4, until they have $10 rows, from $3 on: at most $9 that are asked for;
+-- the edge is how far was looked, and whether there is more. Nothing if there is no batch, else always a row.
 -- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to
 -- see: it would look through all of the index of ids for one.
-SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+WITH low AS MATERIALIZED (
+    SELECT coalesce((
+        SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1
+    ), 0) AS low_ns
+), near AS (
+    SELECT first_ns, rows FROM pyledger.batch
+    WHERE shard = $1 AND first_ns < $4 AND first_ns >= (SELECT low_ns FROM low) AND last_ns >= $3
+    ORDER BY first_ns DESC LIMIT $10
+), counted AS (
+    SELECT first_ns, sum(rows) OVER (ORDER BY first_ns DESC) - rows AS passed FROM near
+), edge AS MATERIALIZED (
+    SELECT edge_ns, EXISTS (
+        SELECT FROM pyledger.batch
+        WHERE shard = $1 AND first_ns < edge_ns AND first_ns >= (SELECT low_ns FROM low) AND last_ns >= $3
+    ) AS more FROM (SELECT min(first_ns) AS edge_ns FROM counted WHERE passed < $10) AS found WHERE edge_ns IS NOT NULL
+)
+SELECT edge.edge_ns, edge.more, j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
-FROM (
+FROM edge LEFT JOIN LATERAL (
     SELECT * FROM pyledger.journal
-    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
-        AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND recorded_ns >= edge.edge_ns
+        AND seq <= $5 AND kind >= 3 AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
         AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
     ORDER BY recorded_ns DESC LIMIT $9
-) AS j
+) AS j ON true
 ORDER BY j.recorded_ns DESC
 
 -- name: page_oldest_first
--- Rows are sent as records only after the limit: most of what is looked at is not wanted. No tenant for a planner to
--- see: it would look through all of the index of ids for one.
-SELECT j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
+-- The same upwards: whole batches from $3 on, nothing from $4 on.
+WITH near AS (
+    SELECT first_ns, last_ns, rows FROM pyledger.batch
+    WHERE shard = $1 AND first_ns < $4 AND last_ns >= $3 AND first_ns >= coalesce((
+        SELECT first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns <= $3 ORDER BY first_ns DESC LIMIT 1
+    ), 0) ORDER BY first_ns LIMIT $10
+), counted AS (
+    SELECT last_ns, sum(rows) OVER (ORDER BY first_ns) - rows AS passed FROM near
+), edge AS MATERIALIZED (
+    SELECT edge_ns, EXISTS (
+        SELECT FROM pyledger.batch WHERE shard = $1 AND first_ns >= edge_ns AND first_ns < $4
+    ) AS more FROM (SELECT max(last_ns) + 1 AS edge_ns FROM counted WHERE passed < $10) AS found
+    WHERE edge_ns IS NOT NULL
+)
+SELECT edge.edge_ns, edge.more, j.recorded_ns, record_send(ROW(j.shard, j.seq, j.recorded_ns, j.id, j.tenant, j.kind, j.status,
     j.debit_account, j.credit_account, j.amount, j.target, j.ledger, j.code, j.flags, j.timeout_s,
     j.effective_ns, j.fingerprint, j.reference, j.metadata, j.debit_after, j.credit_after)) AS record
-FROM (
+FROM edge LEFT JOIN LATERAL (
     SELECT * FROM pyledger.journal
-    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND seq <= $5 AND kind >= 3
-        AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
+    WHERE shard + 0 = $1 AND tenant + 0 = $2 AND recorded_ns >= $3 AND recorded_ns < $4 AND recorded_ns < edge.edge_ns
+        AND seq <= $5 AND kind >= 3 AND ($6::uuid IS NULL OR debit_account = $6 OR credit_account = $6)
         AND ($7::integer IS NULL OR ledger = $7) AND ($8::text IS NULL OR reference = $8)
     ORDER BY recorded_ns LIMIT $9
-) AS j
+) AS j ON true
 ORDER BY j.recorded_ns
 
 -- name: page_of_account_newest_first

@@ -5,6 +5,7 @@ history ends at the last batch that the writer saw committed, and each answer wa
 which proves that the head is still ours.
 """
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from pyledger._rust import Engine, decode_ledger
 from pyledger.ledger import cursors
+from pyledger.ledger.archived import Archived, Gone, Span, clamp, refusal
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.feed import Feed
 from pyledger.ledger.nouns import (
@@ -63,6 +65,7 @@ class Reads:
     def __init__(self, pool: Pool, writer: Writer, shard: int, *, scan_rows_max: int) -> None:
         self._pool, self._writer, self._shard = pool, writer, shard
         self._scan_rows_max = scan_rows_max
+        self.gone = Gone(pool, shard)
         self.feed = Feed(pool, writer, shard, scan_rows_max=scan_rows_max)
         self.borders_ns = [0]
         """Where the first partitions begin, those that have the indexes of history, and where the last of them ends."""
@@ -71,6 +74,16 @@ class Reads:
     def indexed_ns(self) -> int:
         """All rows before it are in partitions that have the indexes of history."""
         return self.borders_ns[-1]
+
+    def border_above(self, moment_ns: int, partitions: int) -> int:
+        """Where the so-manieth partition with indexes ends from a moment on, or the last of them."""
+        above = [each for each in self.borders_ns if each > moment_ns]
+        return above[min(partitions, len(above)) - 1] if above else self.indexed_ns
+
+    def border_below(self, moment_ns: int, partitions: int) -> int:
+        """Where the so-manieth partition with indexes begins back from a moment, or the first of them."""
+        below = [each for each in self.borders_ns if each < moment_ns]
+        return below[-min(partitions, len(below))] if below else 0
 
     async def _fetch(self, name: str, *arguments: object) -> list[Any]:
         try:
@@ -145,26 +158,64 @@ class Reads:
         rows = await self._fetch("account_texts", self._shard, tenant, ids)
         return {str(row["id"]): (row["reference"], row["metadata"]) for row in rows}
 
+    async def texts_of(self, tenant: int, account_id: str, created_ns: int) -> tuple[str | None, str | None]:
+        """Reference and metadata of an account that was opened at that time: one partition knows them."""
+        rows = await self._fetch("texts_of_account", self._shard, tenant, account_id, created_ns)
+        return (rows[0]["reference"], rows[0]["metadata"]) if rows else (None, None)
+
     async def transfer(self, tenant: int, transfer_id: str) -> bytes | None:
-        """One transfer as its reply was, accepted or declined, as JSON."""
-        rows = await self._fetch("transfer_by_id", self._shard, tenant, transfer_id, self._writer.stats.head_seq)
-        items = await self._rows_json([row["record"] for row in rows])
+        """One transfer as its reply was, accepted or declined, as JSON. Raises `Archived`."""
+        items = await self._transfer(tenant, transfer_id)
+        if not items and await self.gone.look_for(tenant, transfer_id):
+            items = await self._transfer(tenant, transfer_id)
         return items[0] if items else None
+
+    async def _transfer(self, tenant: int, transfer_id: str) -> list[bytes]:
+        rows = await self._fetch("transfer_by_id", self._shard, tenant, transfer_id, self._writer.stats.head_seq)
+        return await self._rows_json([row["record"] for row in rows])
 
     async def _rows_json(self, records: list[bytes]) -> list[bytes]:
         return await self._writer.read(lambda engine: [engine.row_json(record) for record in records])
 
     async def transfers(self, tenant: int, asked: Filter, cursor: str | None, limit: int) -> Page:
-        """Transfers newest first (or oldest first). Raises `BadCursor`.
+        """Transfers newest first (or oldest first). Raises `BadCursor`, and `Archived` once there is nothing before it.
 
         A page looks at the rows of whole batches, `scan_rows_max` of them and the rest of the last batch, or at so
         many of an account where there are indexes for it; where it stopped is where the next one goes on."""
         limit, question, up = _clamp(limit), f"transfers\0{asked!r}", asked.oldest_first
         low_ns = min(asked.from_ns or 0, _NS_MAX)
-        high_ns = _NS_MAX if asked.until_ns is None else min(asked.until_ns, _NS_MAX)
+        # Nothing after the head is asked for, so that PostgreSQL leaves out the partitions that are still to come.
+        high_ns = min(_NS_MAX if asked.until_ns is None else asked.until_ns, self._writer.stats.head_ns + 1)
         if cursor is not None:
             position_ns = int.from_bytes(cursors.unseal(tenant, question, cursor, 8))
             low_ns, high_ns = (max(low_ns, position_ns), high_ns) if up else (low_ns, min(high_ns, position_ns))
+        low_ns = min(low_ns, high_ns)
+        # Rows that were read may have been dropped meanwhile; then it is known now, and read again.
+        while True:
+            refused: Archived | None = None
+            rows: list[Any] = []
+            edge_ns: int | None = None
+            stop: Span | None = None
+            spans = self.gone.spans
+            try:
+                from_ns, until_ns, stop = clamp(spans, low_ns, high_ns, up=up)
+                rows, edge_ns = await self._look(tenant, asked, from_ns, until_ns, limit)
+            except Archived as error:
+                refused = error
+            now, items = await asyncio.gather(self.gone.look(), self._rows_json([row["record"] for row in rows]))
+            if now == spans:
+                break
+        if edge_ns is None and stop is not None:
+            edge_ns = stop.start_ns if up else stop.end_ns
+            refused = None if rows else refusal(stop)
+        if refused is not None:
+            raise refused
+        return Page(items, None if edge_ns is None else cursors.seal(tenant, question, edge_ns.to_bytes(8)))
+
+    async def _look(
+        self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int
+    ) -> tuple[list[Any], int | None]:
+        """The rows of a page, and where to go on, if that is not all."""
         rows: list[Any] = []
         edge_ns: int | None = None
         for look, *bounds in self._parts(asked, low_ns, high_ns):
@@ -174,17 +225,17 @@ class Reads:
                 break
         if len(rows) > limit:
             last_ns = rows[limit - 1]["recorded_ns"]
-            edge_ns = last_ns + 1 if up else last_ns
-        items = await self._rows_json([row["record"] for row in rows[:limit]])
-        return Page(items, None if edge_ns is None else cursors.seal(tenant, question, edge_ns.to_bytes(8)))
+            edge_ns = last_ns + 1 if asked.oldest_first else last_ns
+        return rows[:limit], edge_ns
 
     def _parts(self, asked: Filter, low_ns: int, high_ns: int) -> list[Any]:
-        """How to look, and from when until when, in the order of the page; a bounded number of partitions at once, and
-        of those in all."""
+        """How to look, and from when until when, in the order of the page; one partition at first, which is enough for
+        who is busy, then a bounded number of them at once, and of those in all."""
         up = asked.oldest_first
         border_ns = min(max(low_ns, self.indexed_ns), high_ns) if asked.account else low_ns
-        inner = [each for each in self.borders_ns if low_ns < each < border_ns][:: 1 if up else -1]
-        edges = sorted({low_ns, *inner[PARTITIONS_AT_ONCE - 1 :: PARTITIONS_AT_ONCE], border_ns})
+        first_ns = max(low_ns, self.borders_ns[0])
+        inner = [each for each in self.borders_ns if first_ns < each < border_ns][:: 1 if up else -1]
+        edges = sorted({low_ns, *inner[::PARTITIONS_AT_ONCE], border_ns})
         parts: list[Any] = [(self._by_account, *pair) for pair in pairwise(edges)]
         parts += [(self._by_scan, border_ns, high_ns)] if border_ns < high_ns else []
         parts = parts[:: 1 if up else -1]
@@ -230,18 +281,14 @@ class Reads:
     async def _scan(
         self, tenant: int, asked: Filter, low_ns: int, high_ns: int, limit: int, rows_max: int
     ) -> tuple[list[Any], int | None]:
-        up = asked.oldest_first
-        order = "oldest_first" if up else "newest_first"
-        near_ns, far_ns = (low_ns, high_ns) if up else (high_ns, low_ns)
-        edge_ns, more = (await self._fetch(f"scan_{order}", self._shard, near_ns, far_ns, rows_max))[0]
-        if edge_ns is None:
-            return [], None
-        bounds = (low_ns, min(high_ns, edge_ns)) if up else (max(low_ns, edge_ns), high_ns)
+        order = "oldest_first" if asked.oldest_first else "newest_first"
         rows = await self._fetch(
-            f"page_{order}", self._shard, tenant, *bounds, self._writer.stats.head_seq,
-            asked.account, asked.ledger, asked.reference, limit,
+            f"page_{order}", self._shard, tenant, low_ns, high_ns, self._writer.stats.head_seq,
+            asked.account, asked.ledger, asked.reference, limit, rows_max,
         )  # fmt: skip
-        return rows, edge_ns if more else None
+        if not rows:
+            return [], None
+        return [row for row in rows if row["recorded_ns"] is not None], rows[0]["edge_ns"] if rows[0]["more"] else None
 
 
 def _clamp(limit: int) -> int:

@@ -26,16 +26,13 @@ SETTINGS: Final = {
 }
 """Of the connection that a state is rebuilt through."""
 
-_TABLES: Final[tuple[tuple[Literal["ledger", "account", "hold"], str], ...]] = (
-    ("ledger", "copy_ledgers"),
-    ("account", "copy_accounts"),
-    ("hold", "copy_holds"),
-)
+_TABLES: Final[tuple[Literal["ledger", "account", "hold"], ...]] = ("ledger", "account", "hold")
 
 Batch = tuple[int, int, int, int, bytes, bytes]
 """seq, rows, first_ns, last_ns, root, hash."""
 
 
+_BASE_WRONG: Final = "the base, where the journal begins, is corrupt: %s"
 _CHECKPOINT_WRONG: Final = (
     "the checkpoint is corrupt: %s; `pyledger check` proves the journal, `pyledger rebuild` drops the checkpoint"
 )
@@ -66,6 +63,7 @@ async def _recover(
 ) -> Engine:
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await connection.execute(QUERIES["pin"])
             await load_checkpoint(connection, engine, shard, head)
             stats.checkpoint_seq = engine.seq
             await _replay(connection, engine, shard, stats, journal)
@@ -84,15 +82,33 @@ async def load_checkpoint(connection: asyncpg.Connection, engine: Engine, shard:
         raise Halted(f"history was lost: the checkpoint is at batch {found['seq']}, the head at {head.seq}")
     if not found["known"]:
         raise Halted(_CHECKPOINT_WRONG % f"there is no batch {found['seq']} with its hash and time")
+    await _load_tables(connection, engine, shard, found, "", _CHECKPOINT_WRONG)
+    log.info("loaded the checkpoint at batch %d: %d accounts, %d holds", engine.seq, engine.accounts, engine.holds)
+
+
+async def load_base(connection: asyncpg.Connection, engine: Engine, shard: int) -> bool:
+    """Load the state as of the end of what is archived, if anything was; whether it was. Raises `Halted`."""
+    found = await connection.fetchrow(QUERIES["base"], shard)
+    if found is None:
+        return False
+    await _load_tables(connection, engine, shard, found, "base_", _BASE_WRONG)
+    if engine.digest() != found["digest"]:
+        raise Halted(_BASE_WRONG % "its rows are not what they were")
+    return True
+
+
+async def _load_tables(
+    connection: asyncpg.Connection, engine: Engine, shard: int, found: asyncpg.Record, prefix: str, wrong: str
+) -> None:
+    """The three tables of a state, and the head that it is of."""
     try:
-        for what, query in _TABLES:
-            rows = await _load(connection, engine, shard, what, query, found[f"{what}s"])
+        for what in _TABLES:
+            rows = await _load(connection, engine, shard, what, f"copy_{prefix}{what}s", found[f"{what}s"])
             if rows != found[f"{what}s"]:
-                raise Halted(_CHECKPOINT_WRONG % f"{rows} rows in {what}, not {found[f'{what}s']}")
+                raise Halted(wrong % f"{rows} rows in {what}, not {found[f'{what}s']}")
         engine.set_head(found["seq"], found["hash"], found["last_ns"])
     except Corrupt as corrupt:
-        raise Halted(_CHECKPOINT_WRONG % corrupt) from corrupt
-    log.info("loaded the checkpoint at batch %d: %d accounts, %d holds", engine.seq, engine.accounts, engine.holds)
+        raise Halted(wrong % corrupt) from corrupt
 
 
 async def _load(

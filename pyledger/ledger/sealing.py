@@ -3,7 +3,7 @@ theirs stands in an older one, and what is stored of them.
 
 Guarded here: nothing of this is needed to be safe, and posting never waits for it. Each step is one transaction or
 writes nothing, so after a crash the next round goes on with whatever the table of partitions says is missing. After
-each piece of work there is a rest of `SEAL_REST` times what it took.
+each piece of work there is a rest of `SEAL_REST` times what it took, unless nothing is posted.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Sealing:
         self._filters: dict[int, IdFilter] = {}
         self._taught_ns = 0
         self._worked_s = 0.0
+        self._rows = 0
 
     async def run(self) -> None:
         """Seal one partition after the other, for ever; or until one must not be."""
@@ -95,7 +96,7 @@ class Sealing:
 
     async def _seal(self, connection: asyncpg.Connection, span: Span, older: list[Span]) -> bool:
         """Take every step that is missing, oldest first; false if another shard may still write to it."""
-        self._worked_s = time.monotonic()
+        self._worked_s, self._rows = time.monotonic(), self._writer.stats.rows
         for _ in range(_STEPS):
             indexed = await connection.fetchval(QUERIES["index_partition"], span.start_ns)
             await self._rest()
@@ -121,8 +122,9 @@ class Sealing:
         return True
 
     async def _rest(self) -> None:
-        """As long as what was done since the last one says."""
-        await asyncio.sleep(SEAL_REST * (time.monotonic() - self._worked_s))
+        """As long as what was done since the last one says, or not at all if nothing was posted meanwhile."""
+        posted, self._rows = self._writer.stats.rows != self._rows, self._writer.stats.rows
+        await asyncio.sleep(SEAL_REST * (time.monotonic() - self._worked_s) if posted else 0)
         self._worked_s = time.monotonic()
 
     # No id stands twice.

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import asyncpg
 
 from pyledger._rust import IdFilter, TreeEdge
-from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
-from pyledger.ledger.nouns import BATCH_LASTS_NS, FILTER_IDS_MAX, SEAL_BATCHES, SEAL_PAGES, StartupRefused, first_line
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect, stream_copy
+from pyledger.ledger.nouns import (
+    BATCH_LASTS_NS,
+    FILTER_IDS_MAX,
+    SEAL_BATCHES,
+    SEAL_PAGES,
+    StartupRefused,
+    Unavailable,
+    first_line,
+)
 
+SEAL_ROWS: Final = 65_536
+"""Ids of what was archived that are read at once, and the rest of a batch."""
 SETTINGS: Final = {
     "plan_cache_mode": "force_custom_plan",
     "max_parallel_workers_per_gather": "0",
@@ -53,18 +64,38 @@ async def never() -> None:
 
 
 async def ids(connection: asyncpg.Connection, span: Span, rest: Rest = never) -> AsyncIterator[bytes]:
-    """The ids of a partition with their tenants, as COPY OUT streams."""
-    pages = await connection.fetchval(QUERIES["partition_pages"], span.name)
-    for page in range(0, pages, SEAL_PAGES):
-        pieces: list[bytes] = []
-
-        async def keep(piece: bytes, kept: list[bytes] = pieces) -> None:
-            kept.append(piece)
-
+    """The ids of a partition with their tenants, as COPY OUT streams; also of what is archived. Raises `Unavailable` if
+    rows were moved meanwhile, as by VACUUM FULL: one may have been passed twice, and another not at all."""
+    begun = await connection.fetchrow(QUERIES["partition_pages"], span.name)
+    assert begun is not None
+    for page in range(0, begun["pages"], SEAL_PAGES):
         bounds = (span.start_ns, span.end_ns, f"({page},0)", f"({page + SEAL_PAGES},0)")
-        await connection.copy_from_query(QUERIES["copy_ids"], *bounds, output=keep, format="binary")
-        yield b"".join(pieces)
+        yield await _copied(connection, "copy_ids", *bounds)
         await rest()
+    ended = await connection.fetchrow(QUERIES["partition_pages"], span.name)
+    if ended is None or ended["file"] != begun["file"]:
+        raise Unavailable(f"{span.name} was written anew while it was read")
+    async for copy in _archived_ids(connection, span, rest):
+        yield copy
+
+
+async def _archived_ids(connection: asyncpg.Connection, span: Span, rest: Rest) -> AsyncIterator[bytes]:
+    """Those of a partition that is archived, but for what stayed of it."""
+    for archived in await connection.fetch(QUERIES["shards_archived"], span.start_ns):
+        asked = (archived["shard"], span.start_ns, span.end_ns, SEAL_ROWS)
+        inner = [row["first_ns"] for row in await connection.fetch(QUERIES["archived_edges"], *asked)]
+        # The first rows may be those of a batch that began before.
+        for edges in pairwise([span.start_ns, *inner[1:], span.end_ns]):
+            await connection.execute(QUERIES["by_time"])
+            yield await _copied(connection, "copy_archived_ids", archived["shard"], *edges)
+            await connection.execute(QUERIES["by_time_no_more"])
+            await rest()
+
+
+async def _copied(connection: asyncpg.Connection, query: str, *arguments: object) -> bytes:
+    pieces: list[bytes] = []
+    await stream_copy(connection, QUERIES[query], *arguments, take=pieces.append)
+    return b"".join(pieces)
 
 
 async def batches(connection: asyncpg.Connection, span: Span, rest: Rest = never) -> tuple[bytes, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from pyledger._rust import Commands, decode_account, decode_accounts
 from pyledger.server.handlers.pages import page
-from pyledger.server.handlers.statements import answerable
+from pyledger.server.handlers.statements import answerable, in_time
 from pyledger.server.problems import Refused
 from pyledger.server.queries import instant_of, read_query, uuid_of
 from pyledger.server.replies import JSON, OK, Answer
@@ -33,11 +34,13 @@ async def get(service: Service, request: Request) -> Answer:
     if asked.as_of is None and asked.by == "effective":
         raise Refused("parameter_invalid", "By effective date there is a balance as of a moment.", parameter="by")
     if asked.as_of is None:
-        found = await service.reads.account(request.tenant, account)
+        async with asyncio.timeout(service.answers.timeout_s):
+            found = await service.reads.account(request.tenant, account)
     else:
+        moment_ns = instant_of(asked.as_of, "as_of")
         with service.past.place(request.tenant), answerable():
-            moment_ns = instant_of(asked.as_of, "as_of")
-            found = await service.statements.account(request.tenant, account, moment_ns, asked.by)
+            async with in_time(service.answers.timeout_s):
+                found = await service.statements.account(request.tenant, account, moment_ns, asked.by)
     if found is None:
         raise Refused("account_not_found")
     return OK, JSON, found

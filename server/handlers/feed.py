@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 
-from pyledger.ledger import Reader, Unavailable
+from pyledger.ledger import CursorGone, Place, Reader, Unavailable
 from pyledger.server import access
 from pyledger.server.problems import Refused
 from pyledger.server.queries import read_query, uuid_of
@@ -21,7 +21,7 @@ from pyledger.server.replies import EVENTS, EVENTS_TYPE, JSON, OK, STREAMED, Ans
 from pyledger.server.schemas import FeedQuery
 
 if TYPE_CHECKING:
-    from pyledger.ledger import Feed, Place
+    from pyledger.ledger import Feed
     from pyledger.ledger.feed import Found
     from pyledger.server.rsgi import HeaderMap
     from pyledger.server.service import Request, Service
@@ -84,9 +84,17 @@ class _Following:
         self.gone: asyncio.Future[None]
 
     async def page(self, place: Place) -> Found:
-        """What follows a place. Raises `TimeoutError` where PostgreSQL stalls."""
-        async with asyncio.timeout(self._service.answers.timeout_s):
-            return await self.feed.page(self.reader, self._asked, place, self._rows_max)
+        """What follows a place. Raises `TimeoutError` where PostgreSQL stalls, and `Refused` where it is archived."""
+        try:
+            async with asyncio.timeout(self._service.answers.timeout_s):
+                return await self.feed.page(self.reader, self._asked, place, self._rows_max)
+        except CursorGone as gone:
+            if gone.after is None:
+                raise
+            following = self.reader.cursor(Place(*gone.after))
+            raise Refused(
+                "cursor_gone", "The rows after this cursor are archived; `next` goes on behind them.", next=following
+            ) from gone
 
     async def more(self, place: Place, within_s: float) -> None:
         """Wait until there is more, or the reader has gone. Raises `Refused` if the key has ended meanwhile."""

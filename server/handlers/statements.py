@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from granian._granian import RSGIProtocolClosed, RSGIProtocolError
@@ -19,12 +19,14 @@ from granian._granian import RSGIProtocolClosed, RSGIProtocolError
 from pyledger.ledger.statements import (
     HistoryArchived,
     HistoryNotIndexed,
+    HistoryTooSlow,
     LedgerTooLarge,
     NotOpenedYet,
     Period,
     StatementTooLong,
     TooManyRows,
 )
+from pyledger.ledger.times import instant
 from pyledger.server.documents import FORMS, Document, made
 from pyledger.server.problems import Refused
 from pyledger.server.queries import instant_of, ledger_of, read_query, uuid_of
@@ -42,6 +44,11 @@ LOOK_AGAIN_S: Final = 0.5
 """How often it is looked whether the server stops while a reader takes its document."""
 
 
+def here_since(moment_ns: int | None) -> dict[str, Any]:
+    """From when on nothing is archived, where that is known."""
+    return {} if moment_ns is None else {"here_since": instant(moment_ns)}
+
+
 @contextlib.contextmanager
 def answerable(noun: str = "account") -> Iterator[None]:
     """What history cannot answer, as problems."""
@@ -53,13 +60,25 @@ def answerable(noun: str = "account") -> Iterator[None]:
     except HistoryNotIndexed as error:
         raise Refused("history_not_indexed", headers=(RETRY_AFTER,)) from error
     except HistoryArchived as error:
-        raise Refused("history_archived") from error
+        raise Refused("history_archived", **here_since(error.here_since_ns)) from error
+    except HistoryTooSlow as error:
+        raise Refused("history_too_slow", headers=(RETRY_AFTER,)) from error
     except TooManyRows as error:
         raise Refused("too_many_rows") from error
     except LedgerTooLarge as error:
         raise Refused("ledger_too_large") from error
     except StatementTooLong as error:
         raise Refused("statement_too_long") from error
+
+
+@contextlib.asynccontextmanager
+async def in_time(timeout_s: float) -> AsyncIterator[None]:
+    """A question of the past, that may take so long."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise Refused("history_too_slow", headers=(RETRY_AFTER,)) from error
 
 
 async def get(service: Service, request: Request) -> Answer:
@@ -80,7 +99,7 @@ async def get(service: Service, request: Request) -> Answer:
         return await _document(service, request, account, period, FORMS[asked.format])
     limit = service.page_limit(asked.limit)
     with service.past.place(request.tenant):
-        async with asyncio.timeout(service.answers.timeout_s), service.statements.pace.making:
+        async with in_time(service.answers.timeout_s), service.statements.pace.making:
             with answerable():
                 found = await service.statements.page(request.tenant, account, period, asked.cursor, limit)
             if found is None:
@@ -90,7 +109,7 @@ async def get(service: Service, request: Request) -> Answer:
 
 async def _document(service: Service, request: Request, account: str, period: Period, form: type[Document]) -> Answer:
     with service.documents.place(request.tenant):
-        async with asyncio.timeout(DOCUMENT_S_MAX):
+        async with in_time(DOCUMENT_S_MAX):
             with answerable():
                 pages = service.statements.pages(request.tenant, account, period)
                 body = await made(form, pages, service.statements.pace)
@@ -118,15 +137,16 @@ async def trial_balance(service: Service, request: Request) -> Answer:
     if asked.accounts == "false" and (asked.cursor is not None or asked.limit is not None):
         raise Refused("parameter_invalid", "Only accounts come in pages.", parameter="accounts")
     trial = service.statements.trial
-    with answerable("ledger"):
-        if asked.accounts == "true":
-            limit = service.page_limit(asked.limit)
-            with service.past.place(request.tenant):
-                async with service.statements.pace.making:
-                    found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
-        else:
-            with service.trials.place(request.tenant):
-                found = await trial.whole(request.tenant, number, moment_ns)
+    async with in_time(service.answers.timeout_s):
+        with answerable("ledger"):
+            if asked.accounts == "true":
+                limit = service.page_limit(asked.limit)
+                with service.past.place(request.tenant):
+                    async with service.statements.pace.making:
+                        found = await trial.page(request.tenant, number, moment_ns, asked.cursor, limit)
+            else:
+                with service.trials.place(request.tenant):
+                    found = await trial.whole(request.tenant, number, moment_ns)
     if found is None:
         raise Refused("ledger_not_found")
     return OK, JSON, msgspec.json.encode(found)

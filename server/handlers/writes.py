@@ -12,6 +12,7 @@ from pyledger.server import replies
 from pyledger.server.limits import check_content_type, idempotency_key
 from pyledger.server.queries import no_query
 from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, Answer
+from pyledger.server.turns import AFTER, NAME, named
 
 if TYPE_CHECKING:
     from pyledger.server.service import Request, Service
@@ -33,12 +34,17 @@ async def single(service: Service, request: Request) -> Answer:
 
 
 async def batch(service: Service, request: Request) -> Answer:
-    """Many commands: a result for each."""
+    """Many commands: a result for each. A batch that follows another one is read once that one was taken."""
     no_query(request.query)
     writer = service.writer
-    form = check_content_type(request.headers, request.operation.decodes)
+    headers = request.headers
+    form = check_content_type(headers, request.operation.decodes)
     decode = request.operation.decodes[form]
-    commands = await service.bodies.decode_batch(
-        request.headers, request.proto, lambda body: decode(body, request), form
-    )
-    return replies.batch(await service.answers.wait(writer.submit(commands)), binary=form == BINARY_TYPE)
+    name, follows = named(headers, NAME), named(headers, AFTER)
+    with service.turns.coming(request.tenant, name) as taken:
+        if follows is not None:
+            await service.turns.come(request.tenant, follows, name)
+        commands = await service.bodies.decode_batch(headers, request.proto, lambda body: decode(body, request), form)
+        reply = writer.submit(commands)
+        taken()
+    return replies.batch(await service.answers.wait(reply), binary=form == BINARY_TYPE, name=name)

@@ -133,5 +133,9 @@ async def test_growth_is_measured_and_proven_as_a_whole(service: Service, tmp_pa
     assert set(growth.ratios(found)) <= set(FURTHER)
     assert sum(line.accepted for line in lines if line.case.startswith("growth_load_")) >= 0.7 * 20_000
     pieces = [line for line in lines if line.case.startswith("growth_load_")]
-    assert ["accounts" in line.proof for line in pieces] == [False] * (growth.PIECES - 1) + [True]
-    assert pieces[-1].proof["debits_posted"] == pieces[-1].proof["credits_posted"] > 0
+    assert [line.proof for line in pieces] == [{}] * growth.PIECES
+    assert lines[-1].case == "growth_large_steady"
+    large = [line for line in lines if line.case.startswith(("growth_load_", "growth_large_"))]
+    assert lines[-1].proof["acknowledged"] == lines[-1].proof["stored"] == sum(line.accepted for line in large)
+    assert lines[-1].proof["debits_posted"] == lines[-1].proof["credits_posted"] > 0
+    assert not list(tmp_path.glob("acknowledged_*"))

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from pyledger import _rust
-from pyledger.ledger import Exit, Ledger, State, Unavailable, UnknownOutcome, partitions
+from pyledger.ledger import Exit, Ledger, State, Unavailable, UnknownOutcome
 from pyledger.ledger.store import Session
 from tests.ledger.tools import (
     Wire,
@@ -27,6 +27,7 @@ from tests.ledger.tools import (
     writer_pid,
 )
 from tests.support.clusters import Database
+from tests.support.standby import standby_away, waits_for_standby
 
 COPY_DONE = b"c\0\0\0\4"
 """The last bytes of an append: with them PostgreSQL goes on to the head and commits."""
@@ -194,32 +195,20 @@ async def test_a_stop_while_postgresql_is_away_leaves_the_outcome_open(database:
         assert (reply.outcome, reply.replayed) == ("accepted", True), "it had landed, and the same id tells"
 
 
-async def test_a_cancelled_wait_is_no_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancelled_wait_for_a_standby_is_no_commit(database: Database) -> None:
     """COMMIT "succeeds" with a warning: that is unknown, and the fence waits until a standby has it."""
-    waits_for = "SELECT wait_event FROM pg_stat_activity WHERE pid = $1"
-    # The end of a partition would wait for the standby as well, and the rows for its lock.
-    monkeypatch.setattr(partitions.Partitions, "keep", lambda _: asyncio.sleep(3600))
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        try:
-            await run_as_admin(database, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-            await run_as_admin(database, "SELECT pg_reload_conf()")
+        async with standby_away(database) as admin:
             pid = writer_pid(ledger)
-            await asyncio.sleep(0.3)
             riding = ledger.writer.submit(transfer(debit, credit, 5))
             # Not earlier: a cancel that meets the statements before COMMIT is another story.
-            async with asyncio.timeout(15):
-                while await run_as_admin(database, waits_for, pid) != "SyncRep":
-                    await asyncio.sleep(0.01)
-            assert not riding.done()
-            await run_as_admin(database, "SELECT pg_cancel_backend($1)", pid)
+            assert await waits_for_standby(admin, pid, riding)
+            await admin.execute("SELECT pg_cancel_backend($1)", pid)
             await until(lambda: ledger.state is State.RECONNECTING)
             assert "canceling wait for synchronous replication" in ledger.stats.reason
             await asyncio.sleep(0.5)
             assert not riding.done(), "no standby has it yet"
-        finally:
-            await run_as_admin(database, "ALTER SYSTEM RESET synchronous_standby_names")
-            await run_as_admin(database, "SELECT pg_reload_conf()")
         assert (await asyncio.wait_for(riding, 20)).outcome == "accepted"
         await prove(database, ledger, credit, 5, epoch=2)
 

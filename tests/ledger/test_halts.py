@@ -52,7 +52,7 @@ async def test_a_head_that_moved_within_our_epoch_halts(database: Database) -> N
 async def test_a_fenced_writer_answers_nothing_and_ends(database: Database, ask: str) -> None:
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        await run_as_admin(database, "UPDATE pyledger.head SET epoch = epoch + 1, owner = 'successor'")
+        await run_as_admin(database, "UPDATE pyledger.head SET epoch = epoch + 1, owner = 'successor:9999'")
         commands = transfer(debit, credit, 5)
         append = ask == "append"
         asked: Any = ledger.writer.submit(commands) if append else ledger.writer.read(lambda engine: engine.seq)

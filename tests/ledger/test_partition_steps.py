@@ -14,10 +14,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from pyledger.ledger.connections import CONNECTION_ERRORS
+from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES
 from pyledger.ledger.nouns import SEAL_AFTER_S
 from tests.ledger.tools import fields, findings, make_accounts, opened, posted, run_as_admin, transfers
 from tests.support.clusters import Database
+from tests.support.standby import standby_away, waits_for_standby
 
 both = pytest.mark.postgres(15, 18)
 SECOND_NS = 10**9
@@ -62,11 +63,12 @@ async def insert(connection: asyncpg.Connection, recorded_ns: int) -> None:
 SEAL = "SELECT pyledger.seal_partition($1, $2, $3, '', '')"
 
 
-async def is_closed(server: asyncpg.Connection, start_ns: int) -> None:
-    """It takes no row any more, and is not widened."""
+async def is_closed(server: asyncpg.Connection, start_ns: int, end_ns: int) -> None:
+    """It takes no row any more, and its end is not moved."""
     with pytest.raises(asyncpg.RestrictViolationError, match=r"INSERT of .* is refused"):
         await insert(server, start_ns)
     assert not await server.fetchval("SELECT pyledger.merge_partition($1)", start_ns)
+    assert not await server.fetchval("SELECT pyledger.split_partition($1, $2)", start_ns, end_ns - SECOND_NS)
 
 
 @both
@@ -112,7 +114,7 @@ async def test_each_step_is_refused_or_whole(database: Database) -> None:
         assert not await ask(SEAL, MONDAY_NS, SOME_NS, 1), "it ends elsewhere"
         assert await ask(SEAL, MONDAY_NS, FIRST_NS, 1)
         assert not await ask(SEAL, MONDAY_NS, FIRST_NS, 2), "it has a seal"
-        await is_closed(server, MONDAY_NS)
+        await is_closed(server, MONDAY_NS, FIRST_NS)
         assert not await ask("SELECT pyledger.index_partition($1)", FIRST_NS)
         assert await ask("SELECT count(*) FROM pyledger.journal") == 3
     async with session(database.admin_dsn) as admin:
@@ -151,6 +153,23 @@ async def test_a_long_reader_is_waited_for_a_moment_only(database: Database) -> 
             assert await bounds(server) == before
             await insert(server, FIRST_NS - 1)
         assert await server.fetchval("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+
+
+@both
+async def test_a_partition_ends_without_a_standby_and_rows_wait_for_it_alone(database: Database) -> None:
+    async with session(database.server_dsn) as server, session(database.server_dsn) as writer:
+        await server.fetchval("SELECT pyledger.make_partitions($1, 1)", SOME_NS)
+        await insert(server, SOME_NS)
+        async with standby_away(database) as admin, asyncio.timeout(20):
+            assert await server.fetchval(QUERIES["split_partition"], MONDAY_NS, FIRST_NS)
+            assert await server.fetchval(QUERIES["split_partition"], FIRST_NS, SECOND_PIECE_NS)
+            assert await server.fetchval(QUERIES["merge_partition"], MONDAY_NS)
+            pieces = [(MONDAY_NS, SECOND_PIECE_NS), (SECOND_PIECE_NS, MONDAY_NS + WEEK_NS)]
+            assert await bounds(server) == pieces
+            adding = asyncio.ensure_future(insert(writer, FIRST_NS))
+            assert await waits_for_standby(admin, writer.get_server_pid(), adding), "what is recorded waits for it"
+        await adding
+        assert await bounds(server) == pieces
 
 
 @both

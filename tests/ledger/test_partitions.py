@@ -90,7 +90,7 @@ async def test_a_page_looks_at_a_bounded_part_of_a_partition_that_nobody_has_ana
         pages = await run_as_admin(database, f"SELECT pg_relation_size('pyledger.{newest}') / 8192")
         bound_pages = UNSETTLED_PAGES + 3 * RANGE_PAGES + SUMMARY_ROWS * pages // ROWS
         assert pages > bound_pages + RANGE_PAGES
-        oldest = (0, TENANT, 0, began_ns + 1, ledger.stats.head_seq, debit, None, None, 101)
+        oldest = (0, TENANT, 0, began_ns + 1, ledger.stats.head_seq, debit, None, None, 101, 8_192)
         async with asyncio.timeout(20):
             while (looked := await looked_at(ledger, *oldest))[0] > bound_pages:
                 await asyncio.sleep(0.05)

@@ -132,7 +132,7 @@ async def test_checkpoints_are_taken_by_rows_and_by_time(database: Database) -> 
         assert ledger.stats.checkpoints == 1, "nothing new, nothing to store"
 
 
-@pytest.mark.parametrize("query", ["merge_accounts", "merge_holds", "remove_holds", "advance"])
+@pytest.mark.parametrize("query", ["merge_account", "merge_hold", "merge_hold_removed", "advance"])
 async def test_a_failed_checkpoint_changes_nothing_and_is_made_up_for(
     database: Database, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
@@ -224,7 +224,7 @@ async def test_a_restart_while_the_last_session_lingers(database: Database) -> N
     lingering = await Session.open(database.server_dsn, 0)
     await lingering.open_shard()
     assert await lingering.try_lock(1)
-    assert await lingering.fence(0, "an owner that hangs") is not None
+    assert await lingering.fence(0, "an owner that hangs:9999") is not None
     async with opened(database, lease_ms=2_000) as ledger:
         assert ledger.stats.epoch == 2
     await lingering.close()

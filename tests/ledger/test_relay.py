@@ -194,7 +194,7 @@ async def test_another_owner_ends_it_where_rows_lie_ready(database: Database, mo
     """The compare-and-set at the end is what counts, and the rows go with it."""
 
     async def moved(real: Any, self: Session, *arguments: Any) -> list[str]:
-        await run_as_admin(database, "UPDATE pyledger.head SET epoch = epoch + 1, owner = 'another'")
+        await run_as_admin(database, "UPDATE pyledger.head SET epoch = epoch + 1, owner = 'another:9999'")
         return list(await real(self, *arguments))
 
     async with opened(database) as ledger:

@@ -6,15 +6,18 @@ import asyncio
 import json
 import random
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from pyledger.ledger import Filter, Ledger, seals
-from pyledger.ledger.nouns import SEAL_AFTER_S
+from pyledger.ledger.nouns import SEAL_AFTER_S, SEAL_REST
+from pyledger.ledger.sealing import Sealing
+from pyledger.ledger.statements import Period
 from tests.ledger.test_partitions import leased, midweek, settled, spans
 from tests.ledger.test_reads import all_pages
 from tests.ledger.tools import (
+    TENANT,
     crash,
     fields,
     findings,
@@ -27,6 +30,9 @@ from tests.ledger.tools import (
     transfers,
 )
 from tests.support.clusters import Database
+
+if TYPE_CHECKING:
+    from pyledger.ledger.partitions import Partitions
 
 pytestmark = pytest.mark.usefixtures("often")
 both = pytest.mark.postgres(15, 18)
@@ -165,6 +171,47 @@ async def test_a_page_looks_into_a_bounded_number_of_partitions_and_all_pages_ha
             assert [row["id"] for row in await all_pages(ledger, Filter(rare, oldest_first=up), 10)] == [first["id"]]
             found = [row["id"] for row in await all_pages(ledger, Filter(accounts[0], oldest_first=up), 700)]
             assert [each for each in found if each in set(ids)] == ids[:: 1 if up else -1]
+
+
+async def test_a_statement_goes_through_partition_after_partition(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyledger.ledger.statements.history.PARTITIONS_AT_ONCE", 2)
+    async with opened(database, seal_rows=PARTITION_ROWS) as ledger:
+        midweek(ledger)
+        *accounts, rare = await make_accounts(ledger, 3)
+        first = fields(rare, accounts[0], 7)
+        await ledger.writer.submit(transfers([first]))
+        ids = [each for _ in range(4) for each in await fill(database, ledger, accounts)]
+        over = await all_sealed(database, ledger)
+        async with asyncio.timeout(20):
+            while ledger.reads.indexed_ns < over[-1]["end_ns"]:
+                await asyncio.sleep(0.05)
+        found, cursor = [], None
+        while not found or cursor is not None:
+            page = await ledger.statements.page(TENANT, accounts[1], Period(), cursor, 700)
+            assert page is not None
+            found += [row.id for row in page.data]
+            cursor = page.next
+        assert [each for each in found if each in set(ids)] == ids
+        assert len(found) == len(ids) + 4, "and what each partition was ended with"
+        for filled in over[-4:]:
+            page = await ledger.statements.page(TENANT, rare, Period(filled["end_ns"]), None, 10)
+            assert page is not None
+            assert (page.opening.debits_posted, page.data, page.next) == ("7", [], None)
+
+
+async def test_sealing_rests_only_from_what_is_posted_meanwhile(database: Database) -> None:
+    async with opened(database) as ledger:
+        sealing = Sealing(cast("Partitions", None), ledger.writer, database.server_dsn, 0)
+        debit, credit = await make_accounts(ledger)
+        for posting in (False, True):
+            sealing._rows, sealing._worked_s = ledger.stats.rows, time.monotonic() - 0.2
+            if posting:
+                await ledger.writer.submit(transfer(debit, credit))
+            began_s = time.monotonic()
+            await sealing._rest()
+            assert (time.monotonic() - began_s >= 0.2 * SEAL_REST) == posting
 
 
 @both

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from pyledger.ledger import Exit, Unavailable, UnknownOutcome, partitions, rules, sealing, seals
-from pyledger.ledger.connections import connect
+from pyledger.ledger.connections import QUERIES, connect
+from tests.ledger.test_partition_steps import MONDAY_NS, SOME_NS, WEEK_NS, both, session
 from tests.ledger.test_partitions import leased, midweek, settled, spans
-from tests.ledger.tools import let_pass, make_accounts, opened, posted, run_as_admin, transfer
+from tests.ledger.tools import fields, let_pass, make_accounts, opened, posted, run_as_admin, transfer, transfers
 from tests.support.clusters import Database
 
 SECOND_NS = 10**9
@@ -74,3 +75,53 @@ async def test_a_partition_that_is_over_takes_no_row_of_a_clock_behind(
             assert "is refused" in other.stats.reason
         assert await posted(ledger, accounts[1]) == 1
     assert await run_as_admin(database, "SELECT count(*) FROM pyledger.journal WHERE shard = 1") == 0
+
+
+async def test_rows_that_were_moved_while_they_were_read_are_not_all(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VACUUM FULL writes a partition anew: as many rows may be read as there are, and others."""
+    monkeypatch.setattr(partitions, "next_step", lambda *_, **__: None)
+    monkeypatch.setattr(seals, "SEAL_PAGES", 2)
+    async with opened(database) as ledger:
+        accounts = await make_accounts(ledger)
+        await ledger.writer.submit(transfers([fields(*accounts) for _ in range(300)]))
+        span = seals.Span(*(await spans(database, ledger.stats.head_ns))[0])
+        connection = await connect(database.server_dsn, "reads ids", seals.SETTINGS)
+        try:
+            whole = [copy async for copy in seals.ids(connection, span)]
+            assert len(whole) > 3
+
+            async def read_while_it_moves() -> None:
+                async for copy in seals.ids(connection, span):
+                    if copy == whole[1]:
+                        await run_as_admin(database, f"VACUUM FULL pyledger.{span.name}")
+
+            with pytest.raises(Unavailable, match="written anew"):
+                await read_while_it_moves()
+            again = [copy async for copy in seals.ids(connection, span)]
+            assert sum(map(seals.new_filter(1).add, again)) == sum(map(seals.new_filter(1).add, whole)) > 300
+        finally:
+            connection.terminate()
+
+
+@both
+async def test_an_index_that_is_not_valid_or_is_gone_is_none(database: Database) -> None:
+    async with session(database.server_dsn) as server:
+        await server.execute("SELECT pyledger.open_shard(0::int2)")
+        await server.fetchval("SELECT pyledger.make_partitions($1, 2)", SOME_NS)
+        await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", MONDAY_NS + 2 * WEEK_NS)
+
+        async def indexed() -> list[bool]:
+            return [row["indexed"] for row in await server.fetch(QUERIES["partitions"])]
+
+        assert await indexed() == [False, False]
+        for _ in range(3):
+            await server.fetchval("SELECT pyledger.index_partition($1)", MONDAY_NS)
+        assert await indexed() == [True, False]
+        valid = "UPDATE pg_index SET indisvalid = $1 WHERE indexrelid = 'pyledger.journal_20231113_debit'::regclass"
+        for is_valid in (False, True):
+            await run_as_admin(database, valid, is_valid)
+            assert await indexed() == [is_valid, False]
+        await run_as_admin(database, "DROP INDEX pyledger.journal_20231113_credit")
+        assert await indexed() == [False, False]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from pyledger.ledger import partitions
+from pyledger.ledger import Ledger, Unavailable, partitions
 from pyledger.ledger.statements import Period
 from pyledger.ledger.statements.nouns import HistoryArchived
 from tests.ledger.replaying import Replay
 from tests.ledger.statement_checks import check_moment, check_statement, statement
 from tests.ledger.tools import TENANT, fields, let_pass, make_accounts, opened, run_as_admin, transfer, transfers
+from tests.retention.tools import archive, bring_back, write_history
 from tests.support.clusters import Database
 
 
@@ -117,3 +122,48 @@ async def test_what_was_not_there_is_looked_for_again_once_it_is_restored(databa
             await run_as_admin(database, f"INSERT INTO pyledger.{kept} SELECT * FROM pyledger.kept_{kept}")
         for account in (quiet, busy):
             await check_moment(ledger, replay, account, moment_ns)
+
+
+def between(ledger: Ledger, restore: Callable[[], Awaitable[None]]) -> list[str]:
+    """Restore what is archived once, right before it is asked whether the rows that were read are all."""
+    history, asked = ledger.statements._history, list[str]()
+    fetch = history.fetch
+
+    async def fetch_between(name: str, *arguments: object) -> list[Any]:
+        if name == "archived" and arguments != (0, 0) and "restored" not in asked:
+            asked.append("restored")
+            await restore()
+        return await fetch(name, *arguments)
+
+    history.fetch = fetch_between  # type: ignore[method-assign]
+    return asked
+
+
+@pytest.mark.parametrize("what", ["balance", "statement", "effective", "trial"])
+async def test_what_comes_back_while_it_is_read_is_not_taken_for_nothing(
+    database: Database, tmp_path: Path, what: str
+) -> None:
+    written = await write_history(database, weeks=2)
+    await archive(database, tmp_path)
+    account, _ = written.accounts[:2]
+    async with opened(database) as ledger:
+        moment_ns = ledger.stats.head_ns - 1
+
+        async def ask() -> object:
+            match what:
+                case "balance":
+                    return await ledger.statements.account(TENANT, account, moment_ns)
+                case "statement":
+                    return await statement(ledger, account, Period(), 1_000)
+                case "effective":
+                    return await ledger.statements.account(TENANT, account, moment_ns, "effective")
+            return await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+
+        asked = between(ledger, lambda: bring_back(database, tmp_path / written.names[0]))
+        with pytest.raises(Unavailable, match="restored meanwhile"):
+            await ask()
+        assert asked == ["restored"]
+        replay = await Replay.of(database, TENANT)
+        await ask()
+        await check_moment(ledger, replay, account, moment_ns)
+        check_statement(await statement(ledger, account, Period(), 1_000), replay, account, Period())

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 
+import asyncpg
 import pytest
 
-from pyledger.ledger import BadCursor, partitions
+from pyledger.ledger import BadCursor, connections, partitions
 from pyledger.ledger.statements import NotOpenedYet, Period, history, many, statements, trial
 from pyledger.ledger.statements.nouns import (
     Disagrees,
     HistoryNotIndexed,
+    HistoryTooSlow,
     LedgerTooLarge,
     StatementTooLong,
     TooManyRows,
@@ -222,3 +224,36 @@ async def test_a_trial_balance_that_does_not_balance_is_not_shown(
         )
         with pytest.raises(Disagrees):
             await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+
+
+async def test_rows_of_the_tail_are_counted_no_further_than_it_takes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "TAIL_ROWS_MAX", 100)
+    monkeypatch.setattr(history, "TAIL_BATCHES", 5)
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        began_ns = ledger.stats.head_ns + 1
+        for rows in (10, 1):
+            for _ in range(20):
+                await ledger.writer.submit(transfers([fields(debit, credit) for _ in range(rows)]))
+        replay, count = await Replay.of(database, TENANT), ledger.statements._history.rows_between
+        assert await count(began_ns, ledger.stats.head_ns + 1) == 150, "three looks at five batches of ten rows"
+        assert await count(replay.moments[-70], ledger.stats.head_ns + 1) == 70
+        assert await count(began_ns, began_ns) == 0
+
+
+async def test_postgresql_itself_ends_what_takes_too_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HISTORY_STATEMENT_S", 1)
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for _ in range(2):
+            await ledger.writer.submit(transfer(debit, credit))
+        moment_ns = ledger.stats.head_ns - 1
+        admin = await asyncpg.connect(database.admin_dsn)
+        async with admin.transaction():
+            await admin.execute("LOCK TABLE pyledger.journal IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(HistoryTooSlow, match="statement timeout"):
+                await ledger.statements.trial.whole(TENANT, 1, moment_ns)
+        await admin.close()
+        assert await ledger.statements.trial.whole(TENANT, 1, moment_ns) is not None

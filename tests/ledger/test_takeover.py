@@ -85,6 +85,22 @@ async def test_a_second_server_waits_and_takes_over_when_the_first_stops(databas
             assert await posted(second, credit) == 5
 
 
+@both
+async def test_a_standby_of_an_older_version_never_takes_over(database: Database) -> None:
+    """It stood by since before the migration, so it has seen no schema but its own; and would not know archived ids."""
+    async with opened(database) as first:
+        debit, credit = await make_accounts(first)
+        async with opened(database, wait=False) as older:
+            older._owner = "a host:1:0123456789abcdef"
+            await until(lambda: older.state is State.STANDBY)
+            await first.close()
+            await until(lambda: "older version" in older.stats.reason)
+            async with opened(database) as newer:
+                await newer.writer.submit(transfer(debit, credit, 5))
+                assert newer.stats.epoch == 2
+            assert older.state is State.STANDBY
+
+
 async def test_a_standby_takes_over_when_the_owner_loses_its_lock(database: Database) -> None:
     """The owner's backend dies while its wire is slow to come back: the standby is first, the owner fenced."""
     async with opened(database) as first, opened(database, wait=False) as second:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import random
 from collections import defaultdict
-from uuid import UUID
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from pyledger._rust import Engine
-from tests.model.book import Book, joined, read_copy, write_copy
+from tests.model.book import Book, Fields, joined, read_copy, write_copy
 from tests.model.forms import Request, Seen, read, uuid
 from tests.model.model import Model
 from tests.model.nouns import SECOND, Account, Answer, Command, Key
@@ -35,7 +35,7 @@ START_NS = 1_800_000_000 * SECOND
 Shown = tuple[int, str, int, int, int, int]
 """An account's tenant, id and counters."""
 SLOT_COLUMN, RECORDED_COLUMN = 1, 9
-ACCOUNTS_A_PIECE = 2
+ROWS_A_PIECE = 2
 
 
 class Pair:
@@ -74,15 +74,19 @@ class Pair:
         taken = self.book.engine.checkpoint()
         for row in read_copy(taken.ledger_copy):
             self.tables["ledger"][(row[1] or b"") + (row[2] or b"")] = row
-        while (piece := self.book.engine.checkpoint_accounts(ACCOUNTS_A_PIECE)) is not None:
-            for row in read_copy(piece[0]):
-                self.tables["account"][row[SLOT_COLUMN] or b""] = row
-        for row in read_copy(taken.hold_copy):
+        for row in self.given("account"):
+            self.tables["account"][row[SLOT_COLUMN] or b""] = row
+        for row in self.given("hold"):
             self.tables["hold"][(row[1] or b"") + (row[2] or b"")] = row
-        for tenant, each in taken.holds_removed:
-            self.tables["hold"].pop(tenant.to_bytes(4) + UUID(each).bytes, None)
+        for tenant, each in self.given("hold_removed"):
+            self.tables["hold"].pop((tenant or b"") + (each or b""), None)
         self.book.engine.checkpoint_done(taken)
         self.saved = (taken.seq, taken.hash, taken.last_ns)
+
+    def given(self, table: str) -> Iterator[Fields]:
+        """What a checkpoint has for a table, in small pieces."""
+        while (piece := self.book.engine.checkpoint_rows(table, ROWS_A_PIECE)) is not None:
+            yield from read_copy(piece[0])
 
     def restart(self) -> None:
         """The process dies; another one goes on from what is stored, and nobody can tell."""

@@ -1,12 +1,16 @@
-"""Documents that nobody takes, and more of them at once than there is room for."""
+"""Documents that nobody takes, more of them at once than there is room for, and what takes too long."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import asyncpg
 
 from tests.server.events import HEAD
 from tests.server.talk import Books, open_books
@@ -78,3 +82,29 @@ def test_so_many_at_once_and_no_more(start_server: Start, database: Database) ->
     assert most <= 3
     assert len({answer.body for answer in answers if answer.status == 200}) == 1
     until(lambda: documents(books) == 0)
+
+
+async def test_what_takes_too_long_is_a_clear_no(start_server: Start, database: Database) -> None:
+    books = await asyncio.to_thread(lambda: open_books(start_server(database, answer_timeout_ms=1_000).url))
+    moment = quote((await asyncio.to_thread(books.moved))["recorded_at"])
+    await asyncio.to_thread(books.moved)
+    wallet = f"/v1/accounts/{books.wallet}"
+    questions = (
+        f"{wallet}?as_of={moment}",
+        f"{wallet}?as_of={moment}&by=effective",
+        f"{wallet}/statement",
+        f"/v1/ledgers/1/trial-balance?as_of={moment}",
+        f"/v1/ledgers/1/trial-balance?as_of={moment}&accounts=true",
+    )
+    admin = await asyncpg.connect(database.admin_dsn)
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE pyledger.journal IN ACCESS EXCLUSIVE MODE")
+        for question in questions:
+            refused = await asyncio.to_thread(books.get, question)
+            assert (refused.status, refused.code) == (503, "history_too_slow"), question
+            assert int(refused.headers["retry-after"]) >= 1
+        refused = await asyncio.to_thread(books.get, wallet)
+        assert (refused.status, refused.code) == (503, "unavailable")
+    await admin.close()
+    for question in questions:
+        assert (await asyncio.to_thread(books.get, question)).status == 200, question

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from pyledger.ledger import cursors
+from pyledger.ledger.archived import Gone
 from pyledger.ledger.connections import CONNECTION_ERRORS, Pool
 from pyledger.ledger.nouns import BadCursor, Unavailable, first_line
 from pyledger.ledger.proofs import tree
@@ -49,6 +50,7 @@ class Proofs:
     def __init__(self, pool: Pool, writer: Writer, settings: Settings) -> None:
         """Raises `BadKey` if a signing key is set and cannot be used."""
         self._store, self._writer = Store(pool, settings.shard), writer
+        self._gone = Gone(pool, settings.shard)
         self.signer: Signer | None = None
         if settings.signing_key:
             self.signer = Signer(
@@ -65,7 +67,7 @@ class Proofs:
             await self.signer.run()
 
     async def transfer(self, tenant: int, transfer_id: str) -> bytes | None:
-        """The proof that a transfer was recorded, accepted or declined; None if it was not."""
+        """The proof that a transfer was recorded, accepted or declined; None if it was not. Raises `Archived`."""
         try:
             return await self._transfer(tenant, transfer_id)
         except CONNECTION_ERRORS as error:
@@ -75,10 +77,18 @@ class Proofs:
         where = await self._store.find(tenant, transfer_id, self._writer.stats.head_seq)
         # As every answer: only after the writer has proved once more that the head is ours.
         await self._writer.read(lambda _: None)
+        if where is None and await self._gone.look_for(tenant, transfer_id):
+            where = await self._store.find(tenant, transfer_id, self._writer.stats.head_seq)
         if where is None:
             return None
         link, root = await self._store.link(where["seq"])
-        index, leaf, row_path = await self._store.prove_row(where["recorded_ns"], link, root)
+        await self._gone.require(int(link.last_ns))
+        try:
+            index, leaf, row_path = await self._store.prove_row(where["recorded_ns"], link, root)
+        except Contradiction:
+            # Its rows may have gone since.
+            await self._gone.require(int(link.last_ns))
+            raise
         checkpoint, batch_path, unsigned = await self._checkpoint_of(link)
         return msgspec.json.encode(
             Proof(

@@ -6,6 +6,7 @@ Read `nouns.py` first, then `statements.py`; `history.py` finds the rows.
 from pyledger.ledger.statements.nouns import (
     HistoryArchived,
     HistoryNotIndexed,
+    HistoryTooSlow,
     LedgerTooLarge,
     NotOpenedYet,
     Period,
@@ -17,6 +18,7 @@ from pyledger.ledger.statements.statements import Statements
 __all__ = [
     "HistoryArchived",
     "HistoryNotIndexed",
+    "HistoryTooSlow",
     "LedgerTooLarge",
     "NotOpenedYet",
     "Period",

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+import asyncpg
+
 from pyledger import sql
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, Pool
-from pyledger.ledger.nouns import Unavailable, first_line
+from pyledger.ledger.nouns import PARTITIONS_AT_ONCE, Unavailable, first_line
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.statements.nouns import (
     ALL_KINDS,
@@ -24,12 +26,14 @@ from pyledger.ledger.statements.nouns import (
     LOOKS_MAX,
     MOVES,
     RECENT_MAX,
+    TAIL_BATCHES,
     TAIL_ROWS_MAX,
     Counters,
     DatedPlace,
     Entry,
     HistoryArchived,
     HistoryNotIndexed,
+    HistoryTooSlow,
     Subject,
     TooManyRows,
 )
@@ -70,6 +74,13 @@ class Last(NamedTuple):
         return cls(row["recorded_ns"], Counters.of(row["after"]))
 
 
+class Here(NamedTuple):
+    """Which rows are in the journal: what was read between two that are alike was read of the same rows."""
+
+    steps: int
+    gaps: int
+
+
 @dataclass(slots=True)
 class _Looking:
     """Whose last row is looked for, and before when it must be, as far as is known."""
@@ -94,6 +105,8 @@ class History:
         try:
             of = _QUERIES if name in _QUERIES else QUERIES
             return await self._pool.rows(name, self._shard, *arguments, of=of)
+        except asyncpg.QueryCanceledError as error:
+            raise HistoryTooSlow(f"PostgreSQL took too long: {first_line(error)}") from error
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"PostgreSQL is away: {first_line(error)}") from error
 
@@ -101,10 +114,19 @@ class History:
         """The last batch that has a row at or before a moment; 0 if there is none."""
         return int((await self.fetch("batch_at", moment_ns))[0][0])
 
-    async def check_kept(self, from_ns: int, until_ns: int) -> None:
-        """Raises `HistoryArchived` if rows between two moments are not in the journal any more."""
-        if (await self.fetch("archived", from_ns, until_ns))[0][0]:
-            raise HistoryArchived("rows that this takes were archived")
+    async def here(self) -> Here:
+        """Which rows are here. Asked for before rows are."""
+        row = (await self.fetch("archived", 0, 0))[0]
+        return Here(row["steps"], row["gaps"])
+
+    async def check_kept(self, here: Here | None, from_ns: int, until_ns: int) -> None:
+        """Raises `HistoryArchived` if rows between two moments are not in the journal any more, and `Unavailable` if
+        some went since `here`, or came back: what was read since then may lack them."""
+        row = (await self.fetch("archived", from_ns, until_ns))[0]
+        if row["gone"]:
+            raise HistoryArchived("rows that this takes were archived", row["here_since_ns"])
+        if here is not None and here != (row["steps"], row["gaps"]):
+            raise Unavailable("rows were archived or restored meanwhile")
 
     def know(self, tenant: int, account: str, until_ns: int, held: Counters) -> None:
         """What an account held right before a moment that is over: it stays so for ever."""
@@ -115,34 +137,54 @@ class History:
 
         Raises `HistoryArchived` or `HistoryNotIndexed`, and then looks further back the next time."""
         moment = (tenant, account, until_ns)
-        last = self._known.get(moment)
+        last, here = self._known.get(moment), None
         if last is None:
+            here = await self.here()
             passed_ns = self._passed.get(moment)
             looking = _Looking(tenant, account, opened_ns, until_ns if passed_ns is None else passed_ns)
             try:
                 found = await self._last_of_tail(looking) or await self._last_indexed(looking)
             except HistoryNotIndexed:
                 # Nothing is noted of rows that were not there to be looked at: they may be restored.
-                await self.check_kept(looking.until_ns, until_ns)
+                await self.check_kept(here, looking.until_ns, until_ns)
                 self._passed.keep(moment, looking.until_ns)
                 raise
             last = Last(opened_ns, Counters()) if found is None else Last.of(found)
-        await self.check_kept(last.recorded_ns, until_ns)
+        last = (await self.kept(here, tenant, {account: last}, until_ns))[account]
         self._known.keep(moment, last)
         return last.held
 
+    async def kept(self, here: Here | None, tenant: int, found: dict[str, Last], until_ns: int) -> dict[str, Last]:
+        """What was found of accounts, if all rows since then are here; else what they held where what is archived ends,
+        if that is later. Asked for after the rows, which may have gone since. Raises as `check_kept` does."""
+        try:
+            await self.check_kept(here, min((last.recorded_ns for last in found.values()), default=until_ns), until_ns)
+            return found
+        except HistoryArchived:
+            rows = await self.fetch("begins", tenant, list(found))
+            if not rows or rows[0]["last_ns"] >= until_ns:
+                raise
+        begins_ns = rows[0]["last_ns"] + 1
+        held = {row["id"]: Counters(*(int(row[name]) for name in Counters._fields)) for row in rows if row["id"]}
+        await self.check_kept(here, begins_ns, until_ns)
+        return {
+            account: last if last.recorded_ns >= begins_ns else Last(begins_ns, held.get(account, Counters()))
+            for account, last in found.items()
+        }
+
     async def _last_indexed(self, looking: _Looking) -> Any | None:
-        rows_max = DECLINED_ROWS_FIRST
+        rows_max, partitions = DECLINED_ROWS_FIRST, 1
         for _ in range(LOOKS_MAX):
             if looking.until_ns <= looking.opened_ns:
                 return None
-            asked = (looking.tenant, looking.account, looking.opened_ns, looking.until_ns)
+            low_ns = max(looking.opened_ns, self._reads.border_below(looking.until_ns, partitions))
+            asked = (looking.tenant, looking.account, low_ns, looking.until_ns)
             row = (await self.fetch("last_indexed", *asked, rows_max))[0]
-            rows_max = min(8 * rows_max, DECLINED_ROWS_MAX)
+            rows_max, partitions = min(8 * rows_max, DECLINED_ROWS_MAX), PARTITIONS_AT_ONCE
             # What one side's first look did not reach may still be later than what the other side has.
             if row["recorded_ns"] is not None and (row["edge_ns"] is None or row["recorded_ns"] >= row["edge_ns"]):
                 return row
-            looking.until_ns = looking.opened_ns if row["edge_ns"] is None else row["edge_ns"]
+            looking.until_ns = low_ns if row["edge_ns"] is None else row["edge_ns"]
         raise HistoryNotIndexed("too many commands of this account were declined before this moment")
 
     async def _last_of_tail(self, looking: _Looking) -> Any | None:
@@ -167,11 +209,12 @@ class History:
         """At most `limit` entries from a moment on and before another, in order, and up to where was looked."""
         kinds = ALL_KINDS if holds else MOVES
         entries: list[Entry] = []
-        rows_max = LOOK_ROWS_FIRST
+        rows_max, partitions = LOOK_ROWS_FIRST, 1
         for _ in range(LOOKS_MAX):
             if from_ns >= until_ns or len(entries) == limit:
                 break
-            border_ns = min(until_ns, self._reads.indexed_ns)
+            border_ns = min(until_ns, self._reads.border_above(from_ns, partitions))
+            partitions = PARTITIONS_AT_ONCE
             asked = (tenant, account, from_ns, border_ns, kinds, limit - len(entries))
             if from_ns < border_ns:
                 rows, edge_ns = await self._indexed(*asked)
@@ -205,7 +248,14 @@ class History:
 
     async def rows_between(self, from_ns: int, until_ns: int) -> int:
         """Rows of the batches that begin between two moments, whoever's they are; or more than `TAIL_ROWS_MAX`."""
-        return int((await self.fetch("rows_between", from_ns, until_ns, TAIL_ROWS_MAX + 1))[0][0])
+        rows = 0
+        for _ in range(TAIL_ROWS_MAX // TAIL_BATCHES + 1):
+            found = (await self.fetch("rows_between", from_ns, until_ns, TAIL_BATCHES))[0]
+            rows += found["rows"]
+            if rows > TAIL_ROWS_MAX or found["batches"] < TAIL_BATCHES:
+                break
+            from_ns = found["last_ns"] + 1
+        return rows
 
     @property
     def indexed_ns(self) -> int:
@@ -221,13 +271,14 @@ class History:
         border_ns = min(place.known_ns, max(subject.created_ns, self._reads.indexed_ns))
         if await self.rows_between(border_ns, place.known_ns) > TAIL_ROWS_MAX:
             raise HistoryNotIndexed("too many rows are not indexed yet")
+        here = await self.here()
         rows = await self.fetch(
             "dated", tenant, subject.id, subject.created_ns, border_ns, place.known_ns, DATED_ROWS_MAX + 1,
             place.from_ns, place.until_ns, place.moment_ns, place.recorded_ns, limit,
         )  # fmt: skip
         if rows[0]["looked"] > DATED_ROWS_MAX:
             raise TooManyRows("the account has too many rows")
-        await self.check_kept(subject.created_ns, place.known_ns)
+        await self.check_kept(here, subject.created_ns, place.known_ns)
         sums = {
             name: (int(rows[0][f"debits_{name}"]), int(rows[0][f"credits_{name}"]))
             for name in ("opening", "closing", "before")

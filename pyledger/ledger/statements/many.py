@@ -63,9 +63,10 @@ class Many:
                     Counters.of(row["after"]), row["kind"], int(row["amount"]), int(row["held"] or 0), row["is_debit"]
                 )
 
+        here = await self._history.here()
         rows = await self._history.fetch("many_changed", tenant, accounts, until_ns, head_ns + 1)
         await self._pace.each(rows, keep, _PIECE_ROWS)
-        await self._history.check_kept(until_ns, head_ns + 1)
+        await self._history.check_kept(here, until_ns, head_ns + 1)
         return held
 
     async def _back(self, tenant: int, opened: Mapping[str, int], border_ns: int, until_ns: int) -> dict[str, Counters]:
@@ -74,6 +75,7 @@ class Many:
         def keep(rows: Sequence[Any]) -> None:
             found.update({row["id"]: Last.of(row) for row in rows if row["after"] is not None})
 
+        here = await self._history.here()
         rows = await self._history.fetch("many_scanned", tenant, list(opened), border_ns, until_ns)
         await self._pace.each(rows, keep, _PIECE_ROWS)
         rest = [account for account in opened if account not in found and opened[account] < border_ns]
@@ -88,5 +90,5 @@ class Many:
                 if rows_left < 0:
                     raise TooManyRows("too many commands were declined before this moment")
         last = {account: found.get(account) or Last(opened_ns, Counters()) for account, opened_ns in opened.items()}
-        await self._history.check_kept(min((each.recorded_ns for each in last.values()), default=until_ns), until_ns)
-        return {account: each.held for account, each in last.items()}
+        kept = await self._history.kept(here, tenant, last, until_ns)
+        return {account: each.held for account, each in kept.items()}

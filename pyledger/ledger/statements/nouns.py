@@ -18,6 +18,8 @@ LOOK_ROWS_FIRST: Final = 8_192
 """Rows of the tail that the first look for an account's last row passes; each further look four times as many."""
 TAIL_ROWS_MAX: Final = 1_000_000
 """Rows without indexes of history that one balance may look at, some 0.4 s of one of PostgreSQL's connections."""
+TAIL_BATCHES: Final = 16_384
+"""Batches whose rows are added up at once, to see whether that is too much: 5 ms at most."""
 LOOKS_MAX: Final = 32
 """Looks for the rows of one page; it is short if that is not enough."""
 DECLINED_ROWS_FIRST: Final = 4
@@ -54,7 +56,15 @@ class HistoryNotIndexed(LedgerError):
 
 
 class HistoryArchived(LedgerError):
-    """Rows that it takes are not in the journal any more."""
+    """Rows that it takes are not in the journal any more; from `here_since_ns` on all are, where that is known."""
+
+    def __init__(self, reason: str, here_since_ns: int | None = None) -> None:
+        super().__init__(reason)
+        self.here_since_ns = here_since_ns
+
+
+class HistoryTooSlow(LedgerError):
+    """PostgreSQL took longer for one look than it may."""
 
 
 class TooManyRows(LedgerError):

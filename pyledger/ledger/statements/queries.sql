@@ -75,23 +75,42 @@ SELECT coalesce((SELECT seq FROM pyledger.batch WHERE shard = $1 AND first_ns <=
 
 -- name: archived
 -- Whether rows from $2 on and before $3 are not here any more: there is a batch, or a part of one, where there is no
--- partition.
-SELECT EXISTS (
-    SELECT FROM (
+-- partition; or the rows of batches that end in one were archived. And from when on none of those is
+-- missing, and what is another whenever rows go or come back.
+WITH gaps AS MATERIALIZED (
+    SELECT gap_ns, gap_end_ns FROM (
         SELECT end_ns AS gap_ns, lead(start_ns, 1, end_ns) OVER (ORDER BY start_ns) AS gap_end_ns FROM pyledger.partition
         UNION ALL
         SELECT 0, min(start_ns) FROM pyledger.partition
-    ) AS gaps
-    WHERE gap_ns < gap_end_ns AND gap_ns < $3 AND gap_end_ns > $2 AND (
+    ) AS between_two
+    WHERE gap_ns < gap_end_ns
+)
+SELECT EXISTS (
+    SELECT FROM gaps
+    WHERE gap_ns < $3 AND gap_end_ns > $2 AND (
         SELECT last_ns FROM pyledger.batch
         WHERE shard = $1 AND first_ns < least(gap_end_ns, $3) ORDER BY first_ns DESC LIMIT 1
     ) >= greatest(gap_ns, $2)
-)
+) OR max(gone.end_ns) IS NOT NULL AS gone, max(gone.end_ns) AS here_since_ns,
+    coalesce((SELECT max(number) FROM pyledger.archive_log WHERE step <> 'archived'), 0) AS steps,
+    (SELECT coalesce(sum(gap_end_ns - gap_ns), 0)::bigint FROM gaps) AS gaps
+FROM pyledger.archived AS gone
+JOIN pyledger.batch AS first ON first.shard = $1 AND first.seq = gone.first_seq AND first.first_ns < $3
+JOIN pyledger.batch AS last ON last.shard = $1 AND last.seq = gone.last_seq AND last.last_ns >= $2
+WHERE gone.shard = $1 AND gone.start_ns < $3 AND gone.end_ns > $2
+
+-- name: begins
+-- Where what is archived ends, and what these accounts held there.
+SELECT base.last_ns, kept.id::text, kept.debits_pending, kept.debits_posted, kept.credits_pending,
+    kept.credits_posted
+FROM pyledger.base LEFT JOIN pyledger.base_account AS kept
+    ON kept.shard = base.shard AND kept.tenant = $2 AND kept.id = ANY ($3::uuid[])
+WHERE base.shard = $1 AND EXISTS (SELECT FROM pyledger.archived WHERE shard = $1)
 
 -- name: rows_between
--- Rows of the first $4 batches that begin between two moments.
-SELECT coalesce(sum(rows), 0)::bigint FROM (
-    SELECT rows FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3 ORDER BY first_ns LIMIT $4
+-- Rows of the first $4 batches that begin between two moments, how many batches those are, and when the last begins.
+SELECT coalesce(sum(rows), 0)::bigint AS rows, count(*) AS batches, max(first_ns) AS last_ns FROM (
+    SELECT rows, first_ns FROM pyledger.batch WHERE shard = $1 AND first_ns >= $2 AND first_ns < $3 ORDER BY first_ns LIMIT $4
 ) AS found
 
 -- name: dated
@@ -196,7 +215,8 @@ FROM (
 GROUP BY account
 
 -- name: many_changed
--- Of each account that has accepted rows from $4 on and before $5 the first one, and what the hold held that it posts.
+-- Of each account that has accepted rows from $4 on and before $5 the first one, and what the hold held that it posts,
+-- which may be archived since it was taken.
 WITH first AS MATERIALIZED (
     SELECT account, min(place) AS place
     FROM (
@@ -221,5 +241,8 @@ CROSS JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT amount FROM pyledger.journal
     WHERE row.kind = 5 AND id = row.target AND tenant = $2 AND shard = $1 AND kind = 4 AND status = 0
+    UNION ALL
+    SELECT amount FROM pyledger.base_hold
+    WHERE row.kind = 5 AND id = row.target AND tenant = $2 AND shard = $1
     LIMIT 1
 ) AS hold ON true

@@ -8,6 +8,7 @@ the balances that the journal keeps with each, and in the end to the closing bal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
@@ -87,8 +88,9 @@ class Statements:
         head, closing = await self._head(tenant, subject, from_ns, until_ns)
         running = await self._held(tenant, subject, at_ns)
         limit = max(1, min(limit, PAGE_ROWS_MAX))
+        here = await self._history.here()
         entries, edge_ns = await self._history.entries(tenant, subject.id, at_ns, until_ns, limit, holds=asked.holds)
-        await self._history.check_kept(at_ns, edge_ns)
+        await asyncio.gather(self._history.check_kept(here, at_ns, edge_ns), self._subjects.confirm())
         rows: list[StatementRow] = []
 
         def show(piece: Sequence[Entry]) -> None:
@@ -104,7 +106,6 @@ class Statements:
             following = cursors.seal(tenant, question_of(subject.id, asked), place)
         elif (running if asked.holds else running.posted) != (closing if asked.holds else closing.posted):
             raise Disagrees(f"account {subject.id}: its rows lead to {running}, and its closing balance is {closing}")
-        await self._subjects.confirm()
         return Statement(**head, by="recorded", data=rows, next=following)
 
     async def pages(self, tenant: int, account_id: str, asked: Period) -> AsyncIterator[Statement]:
@@ -154,6 +155,6 @@ class Statements:
     ) -> tuple[dict[str, Any], Counters]:
         opening = await self._held(tenant, subject, from_ns)
         closing = await self._held(tenant, subject, until_ns)
-        seq = await self._history.batch_at(until_ns - 1)
+        seq = subject.head_seq if until_ns > subject.head_ns else await self._history.batch_at(until_ns - 1)
         head = head_of(subject, from_ns, until_ns, subject.balances(opening), subject.balances(closing), seq)
         return head, closing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pyledger._rust import Engine
 from pyledger.ledger.reads import Reads
 from pyledger.ledger.statements.nouns import Counters, Subject
 from pyledger.ledger.times import nanoseconds
@@ -18,23 +19,28 @@ class Subjects:
 
     async def find(self, tenant: int, account_id: str) -> Subject | None:
         """An account; None if there is none."""
-        found = await self._reads.account(tenant, account_id)
-        if found is None:
-            return None
-        number = msgspec.json.decode(found)["ledger"]
-        now, ledger = await self._writer.read(
-            lambda engine: (
-                engine.account_json(tenant, account_id, None, None), engine.ledger_json(tenant, number, None)
-            )
-        )  # fmt: skip
+
+        def look(engine: Engine) -> tuple[bytes, bytes | None] | None:
+            account = engine.account_json(tenant, account_id, None, None)
+            if account is None:
+                return None
+            return account, engine.ledger_json(tenant, msgspec.json.decode(account)["ledger"], None)
+
+        found = await self._writer.read(look)
         # In the step that wakes us nothing was committed after what we were shown: a commit waits for PostgreSQL.
         head_seq, head_ns = self._writer.stats.head_seq, self._writer.stats.head_ns
-        assert now is not None
+        if found is None:
+            return None
+        account, ledger = found
         assert ledger is not None
-        body, book = msgspec.json.decode(found), msgspec.json.decode(ledger)
-        held = msgspec.json.decode(now)["balances"]
-        counters = Counters(*(int(held[name]) for name in Counters._fields))
+        body, book = msgspec.json.decode(account), msgspec.json.decode(ledger)
+        counters = Counters(*(int(body["balances"][name]) for name in Counters._fields))
         created_ns = nanoseconds(body["created_at"])
+        reference, metadata = await self._reads.texts_of(tenant, account_id, created_ns)
+        if reference is not None:
+            body["reference"] = reference
+        if metadata is not None:
+            body["metadata"] = msgspec.json.decode(metadata)
         return Subject(body, created_ns, book["asset"], book["exponent"], counters, head_seq, head_ns)
 
     async def confirm(self) -> None:

@@ -1,7 +1,7 @@
 //! How many transfers a second `Engine::apply` decides, on one thread and without anything around it.
 //!
-//! `cargo run --release --example apply_rate [accounts]`: batches of 8,190 random transfers with new ids in
-//! order of time, over 10,000 accounts unless told otherwise, in the default window of two million ids.
+//! `cargo run --release --example apply_rate [accounts] [ids]`: batches of 8,190 random transfers with new ids in
+//! order of time, over 10,000 accounts and in a full window of two million ids, the default, unless told otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,21 @@ use pyledger_core::{Engine, Limits, Old, Request};
 const START_NS: u64 = 1_800_000_000_000_000_000;
 const MS: u64 = 1_000_000;
 const BATCHES: u64 = 1_000;
-const WARM_UP_BATCHES: u64 = 300;
+/// Beyond those that fill the window.
+const WARM_UP_BATCHES: u64 = 50;
 
 fn main() {
-    let accounts: u64 = std::env::args().nth(1).map_or(10_000, |text| text.parse().expect("a number"));
-    let limits =
-        Limits { ledgers_max: 10, accounts_max: 20_000_000, holds_max: 1_000_000, window_ids: 2_000_000 };
+    let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));
+    let accounts = arguments.next().unwrap_or(10_000);
+    let window_ids = arguments.next().unwrap_or(2_000_000) as usize;
+    let limits = Limits { ledgers_max: 10, accounts_max: 20_000_000, holds_max: 1_000_000, window_ids };
+    let warm_up_batches = (window_ids / BATCH_ROWS_MAX) as u64 + WARM_UP_BATCHES;
     let mut engine = Engine::new(limits, 7);
     let mut state = 1;
     open(&mut engine, accounts);
     let mut rows: u32 = 0;
     let mut spent = Duration::ZERO;
-    for batch in 0..WARM_UP_BATCHES + BATCHES {
+    for batch in 0..warm_up_batches + BATCHES {
         let now_ns = START_NS + batch * MS;
         let request = transfers(now_ns, accounts, &mut state);
         assert!(engine.probe(&[&request]).ids.is_empty(), "a new id needs no lookup");
@@ -31,7 +34,7 @@ fn main() {
         let elapsed = start.elapsed();
         assert!(decided.rows.iter().all(|row| row.status == 0));
         engine.commit();
-        if batch >= WARM_UP_BATCHES {
+        if batch >= warm_up_batches {
             rows += decided.rows.len() as u32;
             spent += elapsed;
         }

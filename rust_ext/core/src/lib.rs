@@ -16,6 +16,7 @@ pub mod state;
 pub mod engine;
 
 // The codecs: bytes in, bytes out.
+pub mod archive;
 pub mod binary;
 pub mod chain;
 pub mod copy;

@@ -12,7 +12,8 @@ pub enum Class {
     Malformed = 1,
     /// It names something that does not exist for this tenant. Not recorded.
     Unknown = 2,
-    /// The id was used before for another command. Not recorded; the first command's outcome stands.
+    /// The id was used before for another command, or what it is about is archived. Not recorded; the first
+    /// command's outcome stands.
     Conflict = 3,
     /// A business decision: recorded in the journal, and each retry gets it again, word for word.
     Declined = 4,
@@ -59,6 +60,7 @@ refusals! {
     IdMustNotBeMax = 6, "id_must_not_be_max", Malformed, "The id must not be the largest 128-bit number.";
     IdFromTheFuture = 7, "id_from_the_future", Malformed, "The time inside this UUIDv7 id is more than five minutes ahead of the ledger's clock.";
     IdempotencyConflict = 8, "idempotency_conflict", Conflict, "This id was used before for a different command.";
+    IdArchived = 65, "id_archived", Conflict, "This id was used before, by a command whose outcome is in an archive by now. Nothing was done again.";
     FlagsAreMutuallyExclusive = 9, "flags_are_mutually_exclusive", Malformed, "Two of the flags exclude each other.";
     // Shape: zero, equal and misplaced fields.
     LedgerMustNotBeZero = 10, "ledger_must_not_be_zero", Malformed, "The ledger must be a number from 1 to 2147483647.";
@@ -85,6 +87,7 @@ refusals! {
     CreditAccountNotFound = 30, "credit_account_not_found", Unknown, "There is no such credit account.";
     PendingTransferNotFound = 31, "pending_transfer_not_found", Unknown, "There is no such pending transfer.";
     ReversedTransferNotFound = 32, "reversed_transfer_not_found", Unknown, "There is no such transfer to reverse.";
+    TransferArchived = 66, "transfer_archived", Conflict, "The transfer to resolve or reverse is in an archive by now: money can only be moved back by a new transfer, or once it is restored.";
     // What does not fit together, for ever.
     AccountsMustShareTheLedger = 33, "accounts_must_share_the_ledger", Declined, "The two accounts are in different ledgers.";
     TransferMustShareTheLedger = 34, "transfer_must_share_the_ledger", Declined, "The accounts are not in the transfer's ledger.";

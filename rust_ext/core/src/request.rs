@@ -22,6 +22,9 @@ pub struct Old {
     pub rows: Vec<Row>,
     /// Their texts.
     pub text: Vec<u8>,
+    /// Tenants and ids of rows that were recorded and are in an archive: of those asked for by id the ones whose row is
+    /// not here, of those to resolve or reverse the ones of which not all is here that acted on them.
+    pub archived: Vec<(u32, u128)>,
 }
 
 /// What must be read from the journal before a batch can be applied: tenant and id each.

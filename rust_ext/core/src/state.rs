@@ -81,10 +81,10 @@ pub struct Checkpoint {
     pub ledgers: Vec<Ledger>,
     /// How many accounts are new or changed. `Engine::checkpoint_accounts` gives them.
     pub accounts: usize,
-    /// Opened since, in order of creation.
-    pub holds: Vec<Hold>,
-    /// Tenant and id of holds that an earlier checkpoint may contain and that are open no more.
-    pub holds_removed: Vec<(u32, u128)>,
+    /// How many holds were opened since. `Engine::checkpoint_holds` gives them.
+    pub holds: usize,
+    /// How many holds are open no more that an earlier one may contain. `Engine::checkpoint_removed` gives them.
+    pub holds_removed: usize,
 }
 
 /// What was read back is not what was written. An engine that said so is to be thrown away.

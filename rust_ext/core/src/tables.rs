@@ -26,6 +26,7 @@ use crate::uuid;
 const LEDGER_COLUMNS: u16 = 8;
 const ACCOUNT_COLUMNS: u16 = 15;
 const HOLD_COLUMNS: u16 = 13;
+const REMOVED_COLUMNS: u16 = 2;
 /// The seal as it stands at the end of a tuple: its length and its eight bytes.
 const SEAL_BYTES: usize = 12;
 
@@ -107,6 +108,18 @@ pub fn encode_holds(shard: u16, holds: &[Hold]) -> Vec<u8> {
         put_int8(hold.expires_ns, out);
         if hold.group_id == 0 { put_null(out) } else { put_uuid(hold.group_id, out) }
     })
+}
+
+/// Of holds that are gone: the columns `tenant` and `id`.
+pub fn encode_removed(removed: &[(u32, u128)]) -> Vec<u8> {
+    let mut out = HEADER.to_vec();
+    for &(tenant, id) in removed {
+        out.extend_from_slice(&REMOVED_COLUMNS.to_be_bytes());
+        put_int4(tenant, &mut out);
+        put_uuid(id, &mut out);
+    }
+    out.extend_from_slice(&TRAILER);
+    out
 }
 
 /// Reads all rows of a stream and hands each to `take`; returns how many there were.

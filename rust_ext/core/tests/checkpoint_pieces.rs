@@ -1,4 +1,4 @@
-//! A checkpoint whose accounts are taken piece by piece, while batches go on, is of one moment all the same.
+//! A checkpoint whose rows are taken piece by piece, while batches go on, is of one moment all the same.
 
 mod common;
 mod random;
@@ -7,6 +7,7 @@ use common::{Shard, TENANT};
 use pyledger_core::nouns::{Command, Counters, transfer_flags};
 use pyledger_core::{Account, Old, Request};
 use random::Random;
+use std::collections::BTreeSet;
 
 const ACCOUNTS: u64 = 300;
 
@@ -132,4 +133,57 @@ fn what_nobody_settled_is_not_lost() {
     assert_eq!(bank.engine.checkpoint_accounts(usize::MAX).len(), 300);
     bank.engine.checkpoint_done();
     assert_eq!(bank.engine.checkpoint().accounts, 0);
+}
+
+/// Opens a hold or voids one.
+fn go_on(bank: &mut Shard, random: &mut Random, open: &mut BTreeSet<u128>) {
+    let some = random.below(open.len() as u64 + 4) as usize;
+    if let Some(&id) = open.iter().nth(some).filter(|_| random.below(2) == 0) {
+        let void = bank.act(transfer_flags::VOID_PENDING, id);
+        bank.one(void).accepted();
+        open.remove(&id);
+    } else {
+        let hold = bank.pending(1, 2, 1);
+        bank.one(hold).accepted();
+        open.insert(hold.id);
+    }
+}
+
+#[test]
+fn what_is_stored_of_holds_is_what_was_open_when_it_was_taken() {
+    let mut changed = 0;
+    for seed in 0..3 {
+        let mut random = Random::new(seed);
+        let (mut bank, mut open, mut stored) = (bank(), BTreeSet::new(), BTreeSet::new());
+        for _ in 0..12 {
+            (0..random.below(40)).for_each(|_| go_on(&mut bank, &mut random, &mut open));
+            let (then, checkpoint) = (open.clone(), bank.engine.checkpoint());
+            let (mut given, mut removed) = (Vec::new(), Vec::new());
+            while given.len() < checkpoint.holds {
+                let piece = bank.engine.checkpoint_holds(1 + random.below(9) as usize);
+                changed += piece.iter().filter(|hold| !open.contains(&hold.id)).count();
+                given.extend(piece.iter().map(|hold| hold.id));
+                (0..random.below(5)).for_each(|_| go_on(&mut bank, &mut random, &mut open));
+            }
+            while removed.len() < checkpoint.holds_removed {
+                removed.extend_from_slice(bank.engine.checkpoint_removed(1 + random.below(9) as usize));
+                (0..random.below(5)).for_each(|_| go_on(&mut bank, &mut random, &mut open));
+            }
+            assert!(
+                bank.engine.checkpoint_holds(1).is_empty() && bank.engine.checkpoint_removed(1).is_empty()
+            );
+            let fails = random.below(3) == 0;
+            if !fails || random.below(2) == 0 {
+                stored.extend(given);
+                stored.retain(|&id| !removed.contains(&(TENANT, id)));
+                assert_eq!(stored, then, "seed {seed}");
+            }
+            if fails {
+                bank.engine.checkpoint_failed(&checkpoint);
+            } else {
+                bank.engine.checkpoint_done();
+            }
+        }
+    }
+    assert!(changed > 6, "{changed} were gone before their turn: this proves little");
 }

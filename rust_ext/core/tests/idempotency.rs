@@ -245,3 +245,40 @@ fn ids_of_uncommitted_batches_are_never_let_go() {
     assert_eq!(bank.engine.probe(&[&requests[2]]).ids.len(), 2, "of the same millisecond");
     assert_eq!(bank.counters(4).credits_posted, 2);
 }
+
+#[test]
+fn what_is_archived_is_neither_done_again_nor_acted_upon() {
+    // Within the window, and long out of it.
+    for mut bank in [Shard::bank(), small_window()] {
+        let moved = bank.transfer(3, 4, 10);
+        let (open, posted) = (bank.pending(3, 4, 5), bank.pending(3, 4, 5));
+        bank.many(&[moved, open, posted]).iter().for_each(|answer| _ = answer.accepted());
+        let post = bank.act(transfer_flags::POST_PENDING, posted.id);
+        bank.one(post).accepted();
+        bank.journal.archived_ns = bank.now_ns + 1;
+        let rows = bank.journal.rows.len();
+        for command in [moved, Command { amount: 11, ..moved }, posted, post, common::account(moved.id)] {
+            assert_eq!(bank.refusal(command), Some(Refusal::IdArchived));
+        }
+        for (flags, target) in [
+            (transfer_flags::REVERSE, moved.id),
+            (transfer_flags::REVERSE, post.id),
+            (transfer_flags::POST_PENDING, posted.id),
+            (transfer_flags::VOID_PENDING, moved.id),
+        ] {
+            let act = bank.act(flags, target);
+            assert_eq!(bank.refusal(act), Some(Refusal::TransferArchived));
+        }
+        assert_eq!(bank.journal.rows.len(), rows, "nothing is recorded");
+        // A chain that was archived is refused whole, and one with a new member is no retry of it.
+        let first = Command { flags: transfer_flags::LINKED, ..moved };
+        let last = bank.transfer(3, 4, 1);
+        let refusals: Vec<_> = bank.many(&[first, last]).iter().map(|answer| answer.refusal).collect();
+        assert_eq!(refusals, [Some(Refusal::IdArchived), Some(Refusal::LinkedChainRefused)]);
+        // An open hold is in memory; accounts are still there, and a retry of their opening is answered.
+        let post = bank.act(transfer_flags::POST_PENDING, open.id);
+        bank.one(post).accepted();
+        assert!(bank.one(common::account(3)).is_replay);
+        assert_eq!(bank.counters(3).debits_posted, 20);
+    }
+}

@@ -34,6 +34,12 @@ const TABLE: &[(Refusal, Story)] = &[
         bank.one(first).accepted();
         Command { amount: 2, ..first }
     }),
+    (Refusal::IdArchived, |bank| {
+        let moved = bank.transfer(3, 4, 1);
+        bank.one(moved).accepted();
+        bank.journal.archived_ns = u64::MAX;
+        moved
+    }),
     (Refusal::FlagsAreMutuallyExclusive, |bank| bank.act(POST | VOID, 9)),
     (Refusal::LedgerMustNotBeZero, |bank| Command { ledger: 0, ..bank.transfer(3, 4, 1) }),
     (Refusal::CodeMustNotBeZero, |bank| Command { code: 0, ..bank.transfer(3, 4, 1) }),
@@ -69,6 +75,12 @@ const TABLE: &[(Refusal, Story)] = &[
     (Refusal::CreditAccountNotFound, |bank| bank.transfer(3, 91, 1)),
     (Refusal::PendingTransferNotFound, |bank| bank.act(POST, 9)),
     (Refusal::ReversedTransferNotFound, |bank| bank.act(REVERSE, 9)),
+    (Refusal::TransferArchived, |bank| {
+        let moved = bank.transfer(3, 4, 1);
+        bank.one(moved).accepted();
+        bank.journal.archived_ns = u64::MAX;
+        bank.act(REVERSE, moved.id)
+    }),
     (Refusal::AccountsMustShareTheLedger, |bank| {
         second_ledger(bank);
         bank.transfer(3, 53, 1)

@@ -11,14 +11,14 @@ use pyledger_core::journal;
 use pyledger_core::nouns::{Outcome, Row};
 use pyledger_core::refusal::Refusal;
 use pyledger_core::replay::Claimed;
-use pyledger_core::{Account, Batch, Checkpoint, Engine, Limits, Old, Request};
+use pyledger_core::{Batch, Checkpoint, Engine, Limits, Old, Request};
 
 use crate::asked::{Round, Then, request};
 use crate::journal::Journal;
 use crate::model::{Answer, Model};
 use crate::rows::{row_of, same_row};
 use crate::sealed::Sealed;
-use crate::stored::{Disk, SHARD, Stored, read_on};
+use crate::stored::{Disk, Given, SHARD, Stored, read_on};
 
 /// A batch that is decided and not yet committed.
 struct Applied {
@@ -45,17 +45,17 @@ pub struct Day {
     saving: Option<Saving>,
 }
 
-/// A checkpoint whose accounts are still being given away, a few after each commit.
+/// A checkpoint whose rows are still being given away, a few after each commit.
 struct Saving {
     checkpoint: Checkpoint,
-    accounts: Vec<(u32, Account)>,
+    given: Given,
     head: Head,
     batches: usize,
     succeeds: bool,
 }
 
 /// Of a checkpoint, after each commit.
-const ACCOUNTS_A_PIECE: usize = 3;
+const ROWS_A_PIECE: usize = 3;
 
 /// What became of one command: how it was answered, and why not.
 pub type Heard = (Outcome, Option<Refusal>);
@@ -179,22 +179,21 @@ impl Day {
         }
         let (checkpoint, batches) = (self.engine.checkpoint(), self.disk.later());
         self.sealed.seal([&mut self.engine, &mut self.twin]);
-        self.saving = Some(Saving { checkpoint, accounts: Vec::new(), head: self.head, batches, succeeds });
+        self.saving =
+            Some(Saving { checkpoint, given: Given::default(), head: self.head, batches, succeeds });
     }
 
-    /// Takes a few more accounts of the checkpoint; stores it once there are no more.
+    /// Takes a few more rows of the checkpoint; stores it once there are no more.
     fn go_on_saving(&mut self) {
         let Some(mut saving) = self.saving.take() else { return };
-        let piece = self.engine.checkpoint_accounts(ACCOUNTS_A_PIECE);
-        if !piece.is_empty() {
-            saving.accounts.extend(piece);
+        if saving.given.add(&mut self.engine, ROWS_A_PIECE) {
             self.saving = Some(saving);
             return;
         }
-        let Saving { checkpoint, accounts, head, batches, succeeds } = saving;
+        let Saving { checkpoint, given, head, batches, succeeds } = saving;
         // One that failed may have been stored all the same.
         if succeeds || self.restarts.is_multiple_of(2) {
-            self.disk.save(&checkpoint, &accounts, head, batches);
+            self.disk.save(&checkpoint, &given, head, batches);
         }
         if succeeds {
             self.engine.checkpoint_done();

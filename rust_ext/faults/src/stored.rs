@@ -15,6 +15,29 @@ pub struct Stored {
     pub claimed: Claimed,
 }
 
+/// What the engine gave of a checkpoint, piece by piece.
+#[derive(Default)]
+pub struct Given {
+    accounts: Vec<(u32, Account)>,
+    holds: Vec<Hold>,
+    removed: Vec<(u32, u128)>,
+}
+
+impl Given {
+    /// Takes at most so many more rows of one kind; false if there are none.
+    pub fn add(&mut self, engine: &mut Engine, limit: usize) -> bool {
+        let accounts = engine.checkpoint_accounts(limit);
+        let holds = if accounts.is_empty() { engine.checkpoint_holds(limit) } else { Vec::new() };
+        let is_last = accounts.is_empty() && holds.is_empty();
+        let removed = if is_last { engine.checkpoint_removed(limit) } else { &[] };
+        let any = !is_last || !removed.is_empty();
+        self.removed.extend(removed);
+        self.accounts.extend(accounts);
+        self.holds.extend(holds);
+        any
+    }
+}
+
 #[derive(Default)]
 pub struct Disk {
     ledgers: BTreeMap<(u32, u32), Ledger>,
@@ -36,16 +59,18 @@ impl Disk {
 
     /// Stores what changed, as the statements that merge a checkpoint do. It includes the first `batches` of those
     /// after the last one, as far as `head`.
-    pub fn save(&mut self, checkpoint: &Checkpoint, accounts: &[(u32, Account)], head: Head, batches: usize) {
-        assert_eq!(checkpoint.accounts, accounts.len(), "each account that it counts is given");
+    pub fn save(&mut self, checkpoint: &Checkpoint, given: &Given, head: Head, batches: usize) {
+        let counted = [checkpoint.accounts, checkpoint.holds, checkpoint.holds_removed];
+        let lengths = [given.accounts.len(), given.holds.len(), given.removed.len()];
+        assert_eq!(counted, lengths, "each account and hold that it counts is given");
         for ledger in &checkpoint.ledgers {
             self.ledgers.insert((ledger.tenant, ledger.number), ledger.clone());
         }
-        self.accounts.extend(accounts.iter().copied());
-        for hold in &checkpoint.holds {
+        self.accounts.extend(given.accounts.iter().copied());
+        for hold in &given.holds {
             self.holds.entry((hold.tenant, hold.id)).or_insert(*hold);
         }
-        for key in &checkpoint.holds_removed {
+        for key in &given.removed {
             self.holds.remove(key);
         }
         self.head = Some(head);

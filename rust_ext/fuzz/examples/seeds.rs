@@ -61,5 +61,5 @@ fn checkpoint(engine: &mut Engine) -> Vec<u8> {
     let ledgers = tables::encode_ledgers(SHARD, &taken.ledgers);
     let accounts = tables::encode_accounts(SHARD, &engine.checkpoint_accounts(usize::MAX));
     let sizes = [(ledgers.len() as u16).to_le_bytes(), (accounts.len() as u16).to_le_bytes()].concat();
-    [sizes, ledgers, accounts, tables::encode_holds(SHARD, &taken.holds)].concat()
+    [sizes, ledgers, accounts, tables::encode_holds(SHARD, &engine.checkpoint_holds(usize::MAX))].concat()
 }

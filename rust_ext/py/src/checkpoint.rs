@@ -1,25 +1,30 @@
-//! What changed since the last checkpoint, as bytes for its tables; the accounts piece by piece, from the engine.
+//! What changed since the last checkpoint, as bytes for its tables; all but the ledgers piece by piece, from the engine.
 
 use std::sync::Mutex;
 
 use pyledger_core::chain::Head;
-use pyledger_core::{tables, uuid};
-use pyo3::exceptions::PyRuntimeError;
+use pyledger_core::tables;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::gil::released;
+
+/// A complete COPY stream and the number of its rows, if there are any.
+pub type Piece<'py> = Option<(Bound<'py, PyBytes>, usize)>;
 
 /// What changed since the last checkpoint, as of one committed batch.
 #[pyclass(frozen, module = "pyledger._rust")]
 pub struct Checkpoint {
     head: Head,
     ledgers: usize,
+    #[pyo3(get)]
     accounts: usize,
+    #[pyo3(get)]
     holds: usize,
+    #[pyo3(get)]
+    holds_removed: usize,
     ledger_copy: Py<PyBytes>,
-    hold_copy: Py<PyBytes>,
-    holds_removed: Vec<(u32, u128)>,
     /// Until it is known whether it was stored.
     open: Mutex<Option<pyledger_core::Checkpoint>>,
 }
@@ -27,17 +32,14 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Encodes what the engine gave.
     pub fn new(py: Python<'_>, shard: u16, head: Head, core: pyledger_core::Checkpoint) -> Self {
-        let (ledgers, holds) = released(py, core.ledgers.len() + core.holds.len(), || {
-            (tables::encode_ledgers(shard, &core.ledgers), tables::encode_holds(shard, &core.holds))
-        });
+        let ledgers = released(py, core.ledgers.len(), || tables::encode_ledgers(shard, &core.ledgers));
         Checkpoint {
             head,
             ledgers: core.ledgers.len(),
             accounts: core.accounts,
-            holds: core.holds.len(),
+            holds: core.holds,
+            holds_removed: core.holds_removed,
             ledger_copy: PyBytes::new(py, &ledgers).unbind(),
-            hold_copy: PyBytes::new(py, &holds).unbind(),
-            holds_removed: core.holds_removed.clone(),
             open: Mutex::new(Some(core)),
         }
     }
@@ -49,19 +51,31 @@ impl Checkpoint {
     }
 }
 
-/// The next accounts of the last checkpoint as a complete COPY stream for the table `account`, and their number;
-/// None once all are given.
-pub fn next_accounts<'py>(
+/// The next rows of the last checkpoint for a table as a complete COPY stream, and their number; None once all are
+/// given.
+pub fn next_rows<'py>(
     py: Python<'py>,
     core: &mut pyledger_core::Engine,
     shard: u16,
+    table: &str,
     rows_max: usize,
-) -> Option<(Bound<'py, PyBytes>, usize)> {
-    let (copy, rows) = released(py, rows_max, || {
-        let accounts = core.checkpoint_accounts(rows_max);
-        (tables::encode_accounts(shard, &accounts), accounts.len())
-    });
-    (rows > 0).then(|| (PyBytes::new(py, &copy), rows))
+) -> PyResult<Piece<'py>> {
+    let (copy, rows) = released(py, rows_max, || match table {
+        "account" => {
+            let accounts = core.checkpoint_accounts(rows_max);
+            Ok((tables::encode_accounts(shard, &accounts), accounts.len()))
+        }
+        "hold" => {
+            let holds = core.checkpoint_holds(rows_max);
+            Ok((tables::encode_holds(shard, &holds), holds.len()))
+        }
+        "hold_removed" => {
+            let removed = core.checkpoint_removed(rows_max);
+            Ok((tables::encode_removed(removed), removed.len()))
+        }
+        _ => Err(PyValueError::new_err(format!("there is no table {table}"))),
+    })?;
+    Ok((rows > 0).then(|| (PyBytes::new(py, &copy), rows)))
 }
 
 #[pymethods]
@@ -90,33 +104,9 @@ impl Checkpoint {
         self.ledgers
     }
 
-    /// How many rows `Engine.checkpoint_accounts` gives of it in all.
-    #[getter]
-    fn accounts(&self) -> usize {
-        self.accounts
-    }
-
-    /// Rows in `hold_copy`.
-    #[getter]
-    fn holds(&self) -> usize {
-        self.holds
-    }
-
     /// A complete binary COPY stream for the table `ledger`.
     #[getter]
     fn ledger_copy<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         self.ledger_copy.bind(py).clone()
-    }
-
-    /// A complete binary COPY stream for the table `hold`.
-    #[getter]
-    fn hold_copy<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.hold_copy.bind(py).clone()
-    }
-
-    /// Tenant and id of each hold that an earlier checkpoint may contain and that is open no more.
-    #[getter]
-    fn holds_removed(&self) -> Vec<(u32, String)> {
-        self.holds_removed.iter().map(|(tenant, id)| (*tenant, uuid::string(*id))).collect()
     }
 }

@@ -235,19 +235,18 @@ impl Engine {
     /// What changed since the last checkpoint.
     fn checkpoint(&mut self, py: Python<'_>) -> PyResult<Checkpoint> {
         errors::while_uncommitted(self.core.uncommitted())?;
-        let core = &mut self.core;
-        let changed = py.detach(|| core.checkpoint());
-        Ok(Checkpoint::new(py, self.shard, self.head, changed))
+        Ok(Checkpoint::new(py, self.shard, self.head, self.core.checkpoint()))
     }
 
-    /// The next accounts of the last checkpoint.
-    fn checkpoint_accounts<'py>(
+    /// The next rows of the last checkpoint for a table.
+    fn checkpoint_rows<'py>(
         &mut self,
         py: Python<'py>,
+        table: &str,
         rows_max: usize,
-    ) -> PyResult<Option<(Bound<'py, PyBytes>, usize)>> {
+    ) -> PyResult<checkpoint::Piece<'py>> {
         errors::while_uncommitted(self.core.uncommitted())?;
-        Ok(checkpoint::next_accounts(py, &mut self.core, self.shard, rows_max))
+        checkpoint::next_rows(py, &mut self.core, self.shard, table, rows_max)
     }
 
     /// It is durable.

@@ -48,7 +48,7 @@ mod _rust {
     #[pymodule_export]
     use super::planted::plant;
     #[pymodule_export]
-    use super::proofs::{prove_row, tree_root};
+    use super::proofs::{archive_table, prove_row, tree_root};
     #[pymodule_export]
     use super::seal::{IdFilter, TreeEdge, suspects};
 

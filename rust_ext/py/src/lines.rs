@@ -152,10 +152,4 @@ impl ReadRows {
     fn torn(&self) -> bool {
         self.lines.next.torn
     }
-
-    /// Whether a row must not overtake those before it.
-    #[getter]
-    fn depends(&self) -> bool {
-        self.lines.depends()
-    }
 }

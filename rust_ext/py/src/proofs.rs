@@ -1,7 +1,7 @@
-//! Merkle trees for proofs: over the rows of a batch, and over hashes that are leaves already.
+//! Merkle trees for proofs, over the rows of a batch and over hashes that are leaves already; and rows for an archive.
 
 use pyledger_core::merkle::{self, Hash};
-use pyledger_core::proof;
+use pyledger_core::{archive, proof};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -35,4 +35,15 @@ pub fn tree_root<'py>(py: Python<'py>, leaves: &[u8]) -> PyResult<Bound<'py, PyB
     }
     let hashes: &[Hash] = hashes;
     Ok(PyBytes::new(py, &released_for_bytes(py, leaves.len(), || merkle::root(hashes))))
+}
+
+/// Where each tuple of a COPY OUT stream begins and the last one ends, and the rows as CSV for people.
+#[pyfunction]
+pub fn archive_table<'py>(
+    py: Python<'py>,
+    copy: &[u8],
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let table = released_for_bytes(py, copy.len(), || archive::table(copy)).map_err(errors::corrupt)?;
+    let offsets: Vec<u8> = table.offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+    Ok((PyBytes::new(py, &offsets), PyBytes::new(py, &table.csv)))
 }

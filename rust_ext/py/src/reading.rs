@@ -4,7 +4,7 @@ use pyledger_core::chain::Link;
 use pyledger_core::json::canonical_metadata;
 use pyledger_core::merkle::Hash;
 use pyledger_core::replay::Claimed;
-use pyledger_core::{Corrupt, Engine, Old, journal, tables, uuid};
+use pyledger_core::{Corrupt, Engine, Old, archive, journal, tables, uuid};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -44,15 +44,21 @@ pub fn checked_metadata(metadata: Option<&str>) -> PyResult<&str> {
     }
 }
 
-/// The rows that were asked for, of this shard.
+/// The rows that were asked for, of this shard, and what was archived of them.
 pub fn read_old(records: &[PyBackedBytes], shard: u16) -> Result<Old, Corrupt> {
-    let mut old = Old { rows: Vec::with_capacity(records.len()), text: Vec::new() };
+    let mut old = Old { rows: Vec::with_capacity(records.len()), ..Old::default() };
     for record in records {
-        let stored = journal::decode_record(record, &mut old.text)?;
-        if stored.shard != shard {
-            return Err(Corrupt(format!("a row belongs to shard {}", stored.shard)));
+        let found = if let Some((found, tenant, id)) = archive::decode_archived(record)? {
+            old.archived.push((tenant, id));
+            found
+        } else {
+            let stored = journal::decode_record(record, &mut old.text)?;
+            old.rows.push(stored.row);
+            stored.shard
+        };
+        if found != shard {
+            return Err(Corrupt(format!("a row belongs to shard {found}")));
         }
-        old.rows.push(stored.row);
     }
     Ok(old)
 }

@@ -13,7 +13,7 @@ from tests.faults.planted import Bug
 BUGS: Final = (
     Bug("chain_undo_leaves_an_id", "a declined chain is undone, and one id of it stays known", "A2", 10_000),
     Bug("checkpoint_keeps_a_hold", "a checkpoint does not say that a hold is gone", "A2", 50_000),
-    Bug("checkpoint_mixes_moments", "a checkpoint has accounts as they became while it was being taken", "A2", 10_000),
+    Bug("checkpoint_mixes_moments", "a checkpoint has rows as they became while it was being taken", "A2", 10_000),
     Bug("clock_in_replay", "replay dates a hold by the wall clock", "A4", 10_000, "rows"),
     Bug("declined_id_forgotten", "a declined id is decided again", "A2", 10_000),
     Bug("expiry_off_by_one", "a hold can be posted at the nanosecond of its expiry", "A2", 100_000),

@@ -95,11 +95,6 @@ impl Bits {
         }
     }
 
-    /// All slots in order; leaves the set empty.
-    pub(super) fn drain(&mut self) -> Vec<u32> {
-        self.drain_from(0, usize::MAX)
-    }
-
     /// The first slots in order that are not before `start`, no more than `limit`; they are in the set no more.
     pub(super) fn drain_from(&mut self, start: u32, limit: usize) -> Vec<u32> {
         let mut slots = Vec::new();

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use super::books::{Books, Change, Log};
+use super::near::{self, Wanted};
 use super::old::OldRows;
 use super::reversal::Reversed;
 use super::shape;
@@ -35,6 +36,8 @@ pub(super) struct Deciding<'a> {
     pub(super) chain: Chain,
     /// Whose row, by tenant and id, was recorded and is not among the old ones: the journal lost it.
     pub(super) missing: Cell<Option<(u32, u128)>>,
+    /// Commands of the batch that were brought near.
+    pub(super) near: usize,
 }
 
 /// Whether the row being decided belongs to a linked chain, and to which group its holds do.
@@ -87,10 +90,13 @@ impl Deciding<'_> {
         self.now_ns.max(self.last_ns + 1)
     }
 
-    /// Decides the commands of one request, chain by chain.
-    pub(super) fn request(&mut self, request: &Request) {
+    /// Decides the commands of one request, chain by chain. `ahead` is what those of the batch want that are not near.
+    pub(super) fn request(&mut self, request: &Request, ahead: &mut impl Iterator<Item = Wanted>) {
         let mut rest = request.commands.as_slice();
         while !rest.is_empty() {
+            if self.batch.outcomes.len() >= self.near {
+                self.near += near::fetch(&self.books.accounts, self.window, ahead);
+            }
             let linked = rest.iter().take_while(|command| command.is_linked()).count();
             if linked == 0 {
                 let outcome = self.single(&rest[0], &request.text);
@@ -141,7 +147,11 @@ impl Deciding<'_> {
 
     /// The outcome that a command's id already has, or that it has none.
     pub(super) fn first_outcome(&self, command: &Command) -> Result<Option<Outcome>, Refusal> {
-        let (row, outcome) = match self.known(command.tenant, command.id) {
+        let (tenant, id) = (command.tenant, command.id);
+        if self.old.is_archived(tenant, id) && self.old.find(tenant, id).is_none() {
+            return Err(Refusal::IdArchived);
+        }
+        let (row, outcome) = match self.known(tenant, id) {
             Known::New => return Ok(None),
             Known::Here(place) => (&self.batch.rows[place as usize], Outcome::Repeated(place)),
             Known::Before(place) => (self.old.get(place), Outcome::Replayed(place)),
@@ -172,13 +182,16 @@ impl Deciding<'_> {
         self.old.find(tenant, id).is_some_and(|place| self.old.get(place).status != 0)
     }
 
-    /// The row with an id, if there is one.
-    pub(super) fn find_row(&self, tenant: u32, id: u128) -> Option<Row> {
-        match self.known(tenant, id) {
+    /// The row to act on, if there is one. What was archived cannot be acted on: it is not all here that was done to it.
+    pub(super) fn find_row(&self, tenant: u32, id: u128) -> Result<Option<Row>, Refusal> {
+        if self.old.is_archived(tenant, id) {
+            return Err(Refusal::TransferArchived);
+        }
+        Ok(match self.known(tenant, id) {
             Known::New => None,
             Known::Here(place) => Some(self.batch.rows[place as usize]),
             Known::Before(place) => Some(*self.old.get(place)),
-        }
+        })
     }
 
     /// Appends a row and returns its place. Its texts are copied from `text`.
@@ -268,6 +281,10 @@ pub(super) fn asked(command: &Command) -> Row {
         debit_after: Counters::default(),
         credit_after: Counters::default(),
     }
+}
+
+pub(super) const fn wanted(command: &Command) -> Wanted {
+    Wanted { tenant: command.tenant, id: command.id, debit: command.debit, credit: command.credit }
 }
 
 const fn command_kind(kind: RowKind) -> CommandKind {

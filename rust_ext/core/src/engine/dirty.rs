@@ -2,42 +2,30 @@
 //!
 //! Only what is committed or replayed is marked, so that a mark never has to be undone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::books::{Books, Change, Log};
 use super::chunks::Bits;
+use super::taking::Taking;
 use crate::nouns::Counters;
-use crate::state::{Account, Checkpoint};
+use crate::state::{Account, Checkpoint, Hold};
 
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
     ledgers: BTreeSet<u32>,
     accounts: Bits,
-    /// Slots of holds opened since.
+    /// Slots of holds opened since that are open.
     holds: Bits,
     /// Slots of holds that a checkpoint may contain.
     holds_stored: Bits,
     /// Holds that a checkpoint may contain and that are open no more.
     holds_removed: Vec<(u32, u128)>,
-    taking: Taking,
+    /// The last checkpoint taken: flags and counters of accounts, and holds.
+    taking_accounts: Taking<(u16, Counters)>,
+    taking_holds: Taking<Hold>,
+    /// Of that checkpoint, and how many of them were given.
+    taking_removed: (Vec<(u32, u128)>, usize),
 }
-
-/// The accounts of the last checkpoint taken. There may be millions, so they are given away piece by piece while
-/// batches go on; what one of those changes before its turn is kept as it was.
-#[derive(Debug, Default)]
-struct Taking {
-    accounts: Bits,
-    /// Of these, the ones still to give.
-    left: Bits,
-    /// No slot before it is left.
-    next: u32,
-    /// What is left and was changed: flags and counters when the checkpoint was taken. In small maps by slot, for one
-    /// that grows would stop the shard to move millions; each goes when its turn is over.
-    before: BTreeMap<u32, HashMap<u32, (u16, Counters)>>,
-}
-
-/// Slots of one map of `Taking::before`, as a power of two.
-const BEFORE_BITS: u32 = 12;
 
 impl Dirty {
     /// Marks what a committed batch or a replayed row changed.
@@ -51,14 +39,14 @@ impl Dirty {
                 Change::AccountOpened { slot, .. } => self.accounts.set(slot),
                 Change::Counted { slot, flags, counters } => {
                     self.accounts.set(slot);
-                    if self.taking.left.contains(slot) {
-                        let before = self.taking.before.entry(slot >> BEFORE_BITS).or_default();
-                        before.entry(slot).or_insert((flags, counters));
-                    }
+                    self.taking_accounts.keep(slot, (flags, counters));
                 }
                 Change::HoldAdded { slot, .. } => self.holds.set(slot),
                 Change::HoldRemoved { slot } => {
                     let (hold, _) = removed.next().expect("a removed hold is kept");
+                    self.holds.clear(slot);
+                    self.taking_holds.keep(slot, *hold);
+                    self.taking_holds.all.clear(slot);
                     if self.holds_stored.contains(slot) {
                         self.holds_stored.clear(slot);
                         if planted!("checkpoint_keeps_a_hold") {
@@ -77,54 +65,55 @@ impl Dirty {
         self.holds_stored.set(slot);
     }
 
-    /// Everything marked, as it is now; leaves nothing marked. The accounts are still to be given.
+    /// Everything marked, as it is now; leaves nothing marked. All but the ledgers is still to be given.
     pub(super) fn take(&mut self, books: &Books, last_ns: u64) -> Checkpoint {
         let ledgers = std::mem::take(&mut self.ledgers);
         let mut ledgers: Vec<_> =
             ledgers.into_iter().map(|slot| books.ledgers.get(slot).ledger.clone()).collect();
         ledgers.sort_unstable_by_key(|ledger| (ledger.tenant, ledger.number));
-        let mut accounts = std::mem::take(&mut self.accounts);
-        accounts.set_all(&self.taking.accounts); // of one that nobody settled
-        self.taking = Taking { left: accounts.clone(), accounts, ..Taking::default() };
-        let mut holds = Vec::new();
-        for slot in self.holds.drain() {
-            // What was opened and is gone again leaves a vacant slot.
-            if let Some(hold) = books.holds.open_at(slot) {
-                self.holds_stored.set(slot);
-                holds.push(*hold);
-            }
+        self.unsettled(); // where nobody said what became of the one before
+        let holds = std::mem::take(&mut self.holds);
+        self.holds_stored.set_all(&holds);
+        self.taking_accounts = Taking::new(std::mem::take(&mut self.accounts));
+        self.taking_holds = Taking::new(holds);
+        self.taking_removed = (std::mem::take(&mut self.holds_removed), 0);
+        Checkpoint {
+            last_ns,
+            ledgers,
+            accounts: self.taking_accounts.all.len(),
+            holds: self.taking_holds.all.len(),
+            holds_removed: self.taking_removed.0.len(),
         }
-        holds.sort_unstable_by_key(|hold| hold.recorded_ns);
-        let mut holds_removed = std::mem::take(&mut self.holds_removed);
-        holds_removed.sort_unstable();
-        holds_removed.dedup();
-        Checkpoint { last_ns, ledgers, accounts: self.taking.accounts.len(), holds, holds_removed }
     }
 
     /// The next accounts of what was taken, in the order of their slots, as they were then; none once all are given.
-    pub(super) fn give(&mut self, books: &Books, limit: usize) -> Vec<(u32, Account)> {
-        let Taking { left, next, before, .. } = &mut self.taking;
-        let slots = left.drain_from(*next, limit);
-        *next = slots.last().copied().unwrap_or(*next);
-        let as_taken = |slot: u32| {
+    pub(super) fn give_accounts(&mut self, books: &Books, limit: usize) -> Vec<(u32, Account)> {
+        self.taking_accounts.give(limit, |slot, before| {
             let mut account = *books.accounts.get(slot);
-            if let Some((flags, counters)) =
-                before.get_mut(&(slot >> BEFORE_BITS)).and_then(|some| some.remove(&slot))
-                && !planted!("checkpoint_mixes_moments")
-            {
-                account.flags = flags;
-                account.counters = counters;
+            if let Some((flags, counters)) = before {
+                (account.flags, account.counters) = (flags, counters);
             }
-            (slot, account)
-        };
-        let given = slots.into_iter().map(as_taken).collect();
-        *before = before.split_off(&(*next >> BEFORE_BITS));
-        given
+            Some((slot, account))
+        })
+    }
+
+    /// The next holds of what was taken, those that are gone by now included; none once all are given.
+    pub(super) fn give_holds(&mut self, books: &Books, limit: usize) -> Vec<Hold> {
+        self.taking_holds.give(limit, |slot, before| before.or_else(|| books.holds.open_at(slot).copied()))
+    }
+
+    /// The next of the holds that were gone when it was taken; none once all are given.
+    pub(super) fn give_removed(&mut self, limit: usize) -> &[(u32, u128)] {
+        let (removed, given) = &mut self.taking_removed;
+        let from = std::mem::replace(given, removed.len().min(given.saturating_add(limit)));
+        &removed[from..*given]
     }
 
     /// What was taken is stored.
     pub(super) fn forget(&mut self) {
-        self.taking = Taking::default();
+        self.taking_accounts = Taking::default();
+        self.taking_holds = Taking::default();
+        self.taking_removed = (Vec::new(), 0);
     }
 
     /// Marks again what was taken. It may have been stored all the same, so its holds still count as such,
@@ -134,13 +123,17 @@ impl Dirty {
             let slot = books.ledgers.find(ledger.tenant, ledger.number);
             self.ledgers.insert(slot.expect("a ledger never goes"));
         }
-        self.accounts.set_all(&self.taking.accounts);
+        self.unsettled();
         self.forget();
-        for hold in &checkpoint.holds {
-            if let Some(slot) = books.holds.find(hold.tenant, hold.id) {
-                self.holds.set(slot);
-            }
+    }
+
+    fn unsettled(&mut self) {
+        self.accounts.set_all(&self.taking_accounts.all);
+        self.holds.set_all(&self.taking_holds.all);
+        let mut removed = std::mem::take(&mut self.taking_removed.0);
+        if removed.len() > self.holds_removed.len() {
+            std::mem::swap(&mut removed, &mut self.holds_removed);
         }
-        self.holds_removed.extend_from_slice(&checkpoint.holds_removed);
+        self.holds_removed.append(&mut removed);
     }
 }

@@ -17,6 +17,7 @@ mod index;
 mod ledgers;
 mod linked;
 mod moving;
+mod near;
 mod old;
 mod opening;
 mod own_id;
@@ -26,6 +27,7 @@ mod resolution;
 mod restore;
 mod reversal;
 mod shape;
+mod taking;
 mod transfer;
 mod window;
 
@@ -115,13 +117,15 @@ impl Engine {
             reversed: HashMap::new(),
             chain: Chain::None,
             missing: Cell::new(None),
+            near: 0,
         };
         let commands: usize = requests.iter().map(|request| request.commands.len()).sum();
         deciding.batch.rows.reserve(commands);
         deciding.batch.outcomes.reserve(commands);
         deciding.expire_due();
+        let mut ahead = requests.iter().flat_map(|request| &request.commands).map(deciding::wanted);
         for request in requests {
-            deciding.request(request);
+            deciding.request(request, &mut ahead);
         }
         let Deciding { mut batch, log, last_ns, missing, .. } = deciding;
         batch.missing = missing.get();
@@ -182,7 +186,18 @@ impl Engine {
     /// none once all are given. No batch may be uncommitted.
     pub fn checkpoint_accounts(&mut self, limit: usize) -> Vec<(u32, Account)> {
         assert!(self.frames.is_empty(), "what is uncommitted may be undone");
-        self.dirty.give(&self.books, limit)
+        self.dirty.give_accounts(&self.books, limit)
+    }
+
+    /// The next holds of the checkpoint that were opened before it and not in an earlier one, like the accounts.
+    pub fn checkpoint_holds(&mut self, limit: usize) -> Vec<Hold> {
+        assert!(self.frames.is_empty(), "what is uncommitted may be undone");
+        self.dirty.give_holds(&self.books, limit)
+    }
+
+    /// Tenant and id of the next holds that an earlier checkpoint may contain and that were open no more.
+    pub fn checkpoint_removed(&mut self, limit: usize) -> &[(u32, u128)] {
+        self.dirty.give_removed(limit)
     }
 
     /// It was stored, or is given up for good.

@@ -10,6 +10,8 @@ pub(super) struct OldRows<'a> {
     by_id: Vec<u32>,
     /// Places of accepted rows with a target, by tenant, target and time.
     by_target: Vec<u32>,
+    /// Tenants and ids of what was archived, in order.
+    archived: Vec<(u32, u128)>,
 }
 
 impl<'a> OldRows<'a> {
@@ -22,7 +24,14 @@ impl<'a> OldRows<'a> {
         // A row may come twice, once for its id and once for its target; it acted once.
         by_target.sort_unstable_by_key(|&place| time_key(&rows[place as usize]));
         by_target.dedup_by_key(|place| rows[*place as usize].recorded_ns);
-        Self { rows, by_id, by_target }
+        let mut archived = old.archived.clone();
+        archived.sort_unstable();
+        Self { rows, by_id, by_target, archived }
+    }
+
+    /// Whether it was recorded, and is in an archive with what acted on it.
+    pub(super) fn is_archived(&self, tenant: u32, id: u128) -> bool {
+        self.archived.binary_search(&(tenant, id)).is_ok()
     }
 
     pub(super) fn get(&self, place: u32) -> &'a Row {

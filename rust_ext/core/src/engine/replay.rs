@@ -5,6 +5,7 @@
 
 use super::Engine;
 use super::deciding::Chain;
+use super::near::{self, Wanted};
 use super::opening::account_of;
 use super::transfer::hold_of;
 use crate::nouns::{Counters, Row, RowKind, account_flags, transfer_flags};
@@ -12,39 +13,25 @@ use crate::refusal::Refusal;
 use crate::state::{Corrupt, Hold, Ledger};
 use crate::uuid;
 
-/// Rows whose accounts are fetched from memory together; what they touch fits in the processor's first cache.
-const TOGETHER: usize = 32;
-
 /// Either the next step or what is wrong.
 type Checked<T> = Result<T, &'static str>;
 
 impl Engine {
     pub(super) fn replay_rows(&mut self, rows: &[Row], text: &[u8]) -> Result<(), (usize, Corrupt)> {
         assert!(self.frames.is_empty(), "nothing is replayed while a batch is uncommitted");
-        for (number, together) in rows.chunks(TOGETHER).enumerate() {
-            self.fetch(together);
-            for (place, row) in together.iter().enumerate() {
-                self.replay_checked(row, text).map_err(|what| {
-                    let what = format!("row {} of {} ns: {what}", uuid::string(row.id), row.recorded_ns);
-                    (number * TOGETHER + place, Corrupt(what))
-                })?;
+        let wanted =
+            |row: &Row| Wanted { tenant: row.tenant, id: row.id, debit: row.debit, credit: row.credit };
+        let (mut ahead, mut near) = (rows.iter().map(wanted), 0);
+        for (place, row) in rows.iter().enumerate() {
+            if place >= near {
+                near += near::fetch(&self.books.accounts, &self.window, &mut ahead);
             }
+            self.replay_checked(row, text).map_err(|what| {
+                let what = format!("row {} of {} ns: {what}", uuid::string(row.id), row.recorded_ns);
+                (place, Corrupt(what))
+            })?;
         }
         Ok(())
-    }
-
-    /// Looks at what the rows will need, for nothing but to have it near: memory answers many questions in the
-    /// time of one if none of them waits for the answer to another.
-    fn fetch(&self, rows: &[Row]) {
-        let mut slots = [(None, None); TOGETHER];
-        for (row, slots) in rows.iter().zip(&mut slots) {
-            let accounts = &self.books.accounts;
-            *slots = (accounts.guess(row.tenant, row.debit), accounts.guess(row.tenant, row.credit));
-            self.window.fetch(row.tenant, row.id);
-        }
-        for slot in slots.iter().flat_map(|&(debit, credit)| [debit, credit]).flatten() {
-            self.books.accounts.fetch(slot);
-        }
     }
 
     fn replay_checked(&mut self, row: &Row, text: &[u8]) -> Checked<()> {

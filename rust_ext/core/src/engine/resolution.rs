@@ -76,7 +76,7 @@ impl Deciding<'_> {
             let (hold, by) = &self.log.removed[place as usize];
             return Ok((target_of(hold), Found::Gone(*by)));
         }
-        let row = self.find_row(key.0, key.1).ok_or(Refusal::PendingTransferNotFound)?;
+        let row = self.find_row(key.0, key.1)?.ok_or(Refusal::PendingTransferNotFound)?;
         if row.kind != RowKind::Pending || row.status != 0 {
             return Err(Refusal::PendingTransferNotPending);
         }

@@ -55,7 +55,7 @@ impl Deciding<'_> {
     }
 
     fn transfer_to_reverse(&self, command: &Command) -> Result<Target, Refusal> {
-        let row = self.find_row(command.tenant, command.target).ok_or(Refusal::ReversedTransferNotFound)?;
+        let row = self.find_row(command.tenant, command.target)?.ok_or(Refusal::ReversedTransferNotFound)?;
         if row.status != 0 || !matches!(row.kind, RowKind::Transfer | RowKind::Post) {
             return Err(Refusal::TransferNotReversible);
         }

@@ -12,9 +12,15 @@ pub(super) enum About {
     Status,
     /// When it was recorded, ns since 1970.
     Recorded,
-    /// Of no interest.
-    Ignored,
+    /// Of no interest: which of `IGNORED`.
+    Ignored(u8),
 }
+
+/// What an export says, and an import does not ask for.
+const IGNORED: [&str; 6] = ["kind", "refusal", "detail", "recorded_at", "seq", "tenant"];
+/// The first bit of a set that is none of a field.
+const BITS: u8 = 24;
+const _: () = assert!((Field::Exponent as u8) < BITS && BITS as usize + 2 + IGNORED.len() <= 32);
 
 impl About {
     /// By its name in the API or in an export.
@@ -22,9 +28,21 @@ impl About {
         Some(match name {
             "status" => About::Status,
             "recorded_ns" => About::Recorded,
-            "kind" | "refusal" | "detail" | "recorded_at" | "seq" | "tenant" => About::Ignored,
-            _ => About::Field(Field::of(name).filter(|field| fields.has(*field))?),
+            _ => match (0..).zip(IGNORED).find(|&(_, ignored)| ignored == name) {
+                Some((place, _)) => About::Ignored(place),
+                None => About::Field(Field::of(name).filter(|field| fields.has(*field))?),
+            },
         })
+    }
+
+    /// Its place in a set of what stands in a row.
+    pub(super) fn bit(self) -> u32 {
+        match self {
+            About::Field(field) => field.bit(),
+            About::Status => 1 << BITS,
+            About::Recorded => 1 << (BITS + 1),
+            About::Ignored(place) => 1 << (BITS + 2 + place),
+        }
     }
 }
 

@@ -84,7 +84,7 @@ pub enum Unreadable {
 #[derive(Default)]
 pub(super) struct Said<'a> {
     pub(super) given: Given<'a>,
-    /// Fields that stand there, by their bits.
+    /// What stands there, by its bits.
     seen: u32,
     declined: bool,
     recorded_ns: u64,
@@ -209,7 +209,7 @@ impl Layout {
             }
             About::Status => said.declined = cell == "declined",
             About::Recorded => self.recorded(&cell, said)?,
-            About::Ignored => {}
+            About::Ignored(_) => {}
         }
         Ok(())
     }
@@ -240,12 +240,10 @@ impl Layout {
         while let Some(name) = reader.key(first)? {
             first = false;
             let about = About::of(&name, self.what.fields()).ok_or_else(|| values::unknown(&name))?;
-            if let About::Field(field) = about {
-                if said.seen & field.bit() != 0 {
-                    return Err(values::twice(&name));
-                }
-                said.seen |= field.bit();
+            if said.seen & about.bit() != 0 {
+                return Err(values::twice(&name));
             }
+            said.seen |= about.bit();
             match (about, reader.kind()?) {
                 (_, Kind::Null) => reader.null()?,
                 (About::Field(field), _) => {
@@ -254,8 +252,8 @@ impl Layout {
                 (About::Status, Kind::String) => said.declined = reader.string()? == "declined",
                 (About::Recorded, Kind::Number) => self.recorded(reader.number()?, said)?,
                 (About::Recorded, Kind::String) => self.recorded(&reader.string()?, said)?,
-                (About::Ignored, Kind::String) => drop(reader.string()?),
-                (About::Ignored, Kind::Number) => drop(reader.number()?),
+                (About::Ignored(_), Kind::String) => drop(reader.string()?),
+                (About::Ignored(_), Kind::Number) => drop(reader.number()?),
                 _ => return Err(values::wrong_type(&name, "a string or a number")),
             }
         }

@@ -10,15 +10,13 @@ use super::layout::{
 };
 use super::write;
 use crate::binary;
-use crate::nouns::{BATCH_ROWS_MAX, Command, GROUP_HOLDS_MAX, Text, account_flags, transfer_flags as flag};
+use crate::nouns::{BATCH_ROWS_MAX, Command, GROUP_HOLDS_MAX, Text, transfer_flags as flag};
 use crate::request::Request;
 
 /// Of the texts of a request. With everything else of 8,190 rows its body stays below 16 MiB, which servers take.
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What a character of a reference becomes in JSON, at most.
 const ESCAPED_BYTES_MAX: usize = 6;
-/// With these a row is about another one, or about its time, so nothing may overtake it.
-const DEPENDS: u16 = flag::IMPORTED | flag::POST_PENDING | flag::VOID_PENDING | flag::REVERSE;
 const LINKED: u16 = flag::LINKED;
 
 /// The rows of some lines.
@@ -240,15 +238,6 @@ impl Lines {
     /// The id of one of those.
     pub fn id(&self, place: usize) -> Option<u128> {
         self.request.commands.get(place).map(|command| command.id)
-    }
-
-    /// Whether one of them must not overtake those before it, whatever there is to spend.
-    pub fn depends(&self) -> bool {
-        let depends = |command: &Command| match self.what {
-            What::Transfers => command.target != 0 || command.flags & DEPENDS != 0,
-            What::Accounts => command.flags & account_flags::IMPORTED != 0,
-        };
-        self.request.commands.iter().any(depends)
     }
 
     /// Whether they fit records, which have no room for texts, and none for accounts.

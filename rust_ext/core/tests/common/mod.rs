@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyledger_core::nouns::{
-    Command, CommandKind, Counters, Outcome, Row, Text, account_flags, transfer_flags,
+    Command, CommandKind, Counters, Outcome, Row, RowKind, Text, account_flags, transfer_flags,
 };
 use pyledger_core::refusal::Refusal;
 use pyledger_core::{Account, Batch, Engine, Limits, Lookups, Old, Request};
@@ -47,6 +47,8 @@ pub struct Journal {
     by_id: HashMap<(u32, u128), usize>,
     by_target: HashMap<(u32, u128), Vec<usize>>,
     pub looked_up: usize,
+    /// Rows of before are archived, but for openings.
+    pub archived_ns: u64,
 }
 
 impl Journal {
@@ -79,7 +81,18 @@ impl Journal {
         let fresh = lookups.fresh_ids.iter().filter_map(|key| self.by_id.get(key).copied());
         places.extend(fresh.filter(|&place| self.rows[place].recorded_ns >= lookups.fresh_from_ns));
         places.reverse();
-        Old { rows: places.iter().map(|&place| self.rows[place]).collect(), text: self.text.clone() }
+        let is_here = |row: &Row| row.recorded_ns >= self.archived_ns || row.kind <= RowKind::Account;
+        let rows = places.iter().map(|&place| self.rows[place]).filter(is_here).collect();
+        Old { rows, text: self.text.clone(), archived: self.archived(lookups) }
+    }
+
+    /// What a look-up says of rows that were recorded before `archived_ns`.
+    fn archived(&self, lookups: &Lookups) -> Vec<(u32, u128)> {
+        let is_archived = |key: &&(u32, u128)| {
+            let row = self.by_id.get(key).map(|&place| &self.rows[place]);
+            row.is_some_and(|row| row.recorded_ns < self.archived_ns && row.kind > RowKind::Account)
+        };
+        lookups.ids.iter().chain(&lookups.targets).filter(is_archived).copied().collect()
     }
 }
 

@@ -1,0 +1,15 @@
+"""Archives, restoring them, and legal holds. What it does stands in the .sql file of the same name."""
+
+from pathlib import Path
+
+from pyledger.ledger.migrations import run_script
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Forward; there is no way back."""
+    run_script(Path(__file__).with_suffix(".sql"))

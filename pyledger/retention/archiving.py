@@ -1,0 +1,149 @@
+"""Archiving and dropping a partition, step by step: this is what keeps rows from being lost.
+
+ 1. Write all files beside their name, and sync them.
+ 2. Read them back: hashes, columns, roots, chain, checkpoint, and each batch as the database has it.
+ 3. Give the directory its name; sync all of it, and the name; then note that it was archived.
+ 4. At once or much later: read it all back again, replay it on top of the base, which proves balances and holds, and
+    sync it once more.
+ 5. In one transaction: ids, base, and a twin of the partition with what stays; then, for a moment, the lock that
+    appends wait for; look at holds, heads and checkpoints once more; the twin takes the partition's place.
+
+The invariant: nothing is dropped before 4 is done with the very files that 5 notes. What is cut off leaves a directory
+that is thrown away, or a whole one that is verified and taken over; or a transaction that never was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pyledger._rust import tree_root
+from pyledger.ledger.connections import stream_copy
+from pyledger.ledger.nouns import SCHEMA_VERSION
+from pyledger.ledger.proofs import tree
+from pyledger.ledger.proofs.notes import Signed
+from pyledger.retention.books import QUERIES, Books
+from pyledger.retention.manifest import FORMAT, LedgerRows, Manifest, Node, Stretch, outside
+from pyledger.retention.nouns import SLICE_BATCHES_MAX, SLICE_ROWS, BadArchive, Batch, Extent, RetentionError
+from pyledger.retention.plan import Seen
+from pyledger.retention.reading import Archive
+from pyledger.retention.verifying import BUSY, Report, no_newer_hold, verify
+from pyledger.retention.writing import Writing, sync
+
+GENESIS: Final = "00" * 32
+"""The hash before the first batch."""
+
+
+class Archiving:
+    """Steps 1 to 3: archives of partitions, in a directory."""
+
+    def __init__(self, books: Books, directory: Path, report: Report, *, allow_unsigned: bool) -> None:
+        self._books, self._directory, self._report = books, directory, report
+        self._allow_unsigned = allow_unsigned
+
+    async def archive(self, seen: Seen) -> None:
+        """Write, verify and note the archive of a partition; or take over a whole one that is there.
+
+        Raises `RetentionError`."""
+        path = self._directory / seen.partition.name
+        if path.exists():
+            archive = Archive(path)
+            await verify(self._books, seen.partition, archive, self._report)
+        else:
+            await self._books.run("seqscan", "off")
+            await self._write(seen)
+            await self._books.run("seqscan", "on")
+            archive = Archive(path)
+        # Also of one that is taken over: whoever named it may have been cut off before its name was on the disk.
+        sync(path)
+        self._report("synced", 1, 1)
+        try:
+            async with self._books.connection.transaction():
+                await no_newer_hold(self._books, seen.holds_placed)
+                await self._books.log("archived", archive.manifest, archive.text)
+        except BUSY as error:
+            raise RetentionError("a legal hold is being placed: look again") from error
+        self._report("noted", 1, 1)
+
+    async def _write(self, seen: Seen) -> None:
+        partition, stretches, done = seen.partition, [], 0
+        writing = Writing(self._directory, partition.name, await self._books.identity())
+        await self._never_the_only_one(writing.beside)
+        with writing:
+            for extent in await self._books.extents(partition):
+                if extent.first_seq <= extent.last_seq:
+                    stretch, done = await self._write_shard(writing, seen, extent, done)
+                    stretches.append(stretch)
+            rows, batches = writing.close()
+            self._report("written", seen.rows, seen.rows)
+            ledgers: dict[tuple[int, int], int] = {}
+            for part in seen.parts:
+                ledgers[part.tenant, part.ledger] = ledgers.get((part.tenant, part.ledger), 0) + part.rows
+            manifest = Manifest(
+                format=FORMAT, name=partition.name, start_ns=str(partition.start_ns), end_ns=str(partition.end_ns),
+                schema_version=SCHEMA_VERSION, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                rows=rows, batches=batches, shards=stretches,
+                ledgers=[LedgerRows(tenant, ledger, count) for (tenant, ledger), count in ledgers.items()],
+            )  # fmt: skip
+            await verify(self._books, partition, Archive(writing.describe(manifest)), self._report)
+            self._report("verified", 1, 1)
+            writing.keep()
+        self._report("named", 1, 1)
+
+    async def _never_the_only_one(self, beside: Path) -> None:
+        """What is thrown away is no archive that was noted, and has lost its name. Raises `RetentionError`."""
+        with contextlib.suppress(BadArchive):
+            left = Archive(beside)
+            if await self._books.value("was_noted", left.text):
+                raise RetentionError(f"{beside} is an archive that was noted: give it its name, {left.manifest.name}")
+
+    async def _write_shard(self, writing: Writing, seen: Seen, extent: Extent, done: int) -> tuple[Stretch, int]:
+        """The batches of one shard, slice by slice; what the manifest says of them."""
+        shard, seq, rows, leaves = extent.shard, extent.first_seq - 1, 0, []
+        note, nodes = await self._signed(extent)
+        first_ns = last_ns = 0
+        while batches := await self._next(extent, seq):
+            if batches[0][0] != seq + 1:
+                raise RetentionError(f"batch {seq + 1} of shard {shard} is missing: run `pyledger check`")
+            pieces: list[bytes] = []
+            bounds = (shard, batches[0][2], batches[-1][3])
+            await stream_copy(self._books.connection, QUERIES["copy_rows"], *bounds, take=pieces.append)
+            writing.add(shard, batches, b"".join(pieces))
+            first_ns, last_ns, seq = first_ns or batches[0][2], batches[-1][3], batches[-1][0]
+            rows += sum(batch[1] for batch in batches)
+            leaves += [tree.leaf_hash(batch[5]) for batch in batches]
+            self._report("write", done + rows, seen.rows)
+        previous = await self._books.value("hash_of_batch", shard, extent.first_seq - 1)
+        return Stretch(
+            shard=shard, first_seq=extent.first_seq, last_seq=extent.last_seq, rows=rows,
+            first_ns=str(first_ns), last_ns=str(last_ns), previous=previous.hex() if previous else GENESIS,
+            root=tree_root(b"".join(leaves)).hex(), checkpoint=note, nodes=nodes,
+        ), done + rows  # fmt: skip
+
+    async def _next(self, extent: Extent, after_seq: int) -> list[Batch]:
+        """As many batches as have `SLICE_ROWS` rows, at least one if there is one."""
+        found = await self._books.batches(extent.shard, after_seq, extent.last_seq, SLICE_BATCHES_MAX)
+        rows = 0
+        for at, batch in enumerate(found):
+            rows += batch[1]
+            if at and rows > SLICE_ROWS:
+                return found[:at]
+        return found
+
+    async def _signed(self, extent: Extent) -> tuple[str | None, list[Node]]:
+        """The newest checkpoint, if it has all batches, and the nodes that lead there. Raises `RetentionError`."""
+        store = self._books.store(extent.shard)
+        newest = await store.newest()
+        if newest is None or newest.size < extent.last_seq:
+            if self._allow_unsigned:
+                return None, []
+            raise RetentionError(
+                f"no signed checkpoint of shard {extent.shard} contains batch {extent.last_seq} yet: a server with a "
+                "signing key makes one; --allow-unsigned archives what nobody can prove to others"
+            )
+        size = Signed.parse(newest.note).checkpoint.size
+        ranges = outside(extent.first_seq, extent.last_seq, size)
+        hashes = await store.path(ranges)
+        return newest.note, [Node(low, high, each.hex()) for (low, high), each in zip(ranges, hashes, strict=True)]

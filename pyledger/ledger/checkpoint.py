@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,7 +17,7 @@ import asyncpg
 
 from pyledger import sql
 from pyledger._rust import Checkpoint, Engine
-from pyledger.ledger.connections import CONNECTION_ERRORS, connect
+from pyledger.ledger.connections import CONNECTION_ERRORS, connect, in_parts
 from pyledger.ledger.nouns import (
     CHECKPOINT_LOOK_S,
     CHECKPOINT_PIECE_ROWS,
@@ -35,8 +35,6 @@ from pyledger.ledger.writer import Writer
 T = TypeVar("T")
 log: Final = logging.getLogger("pyledger.ledger")
 _QUERIES: Final = sql.load("pyledger.ledger", "checkpoint.sql")
-_PART_BYTES: Final = 1024 * 1024
-"""A COPY is handed over in parts, so that the event loop is not held up by a large one."""
 
 Piece = tuple[bytes, int]
 """A COPY stream, and its number of rows."""
@@ -102,7 +100,9 @@ async def _stage(connection: asyncpg.Connection, taken: Checkpoint, pieces: Piec
     """Send everything to temporary tables; the rows in those that have something to merge, in order."""
 
     async def send(table: str, stream: bytes) -> None:
-        await connection.copy_to_table(f"{table}_staged", schema_name="pg_temp", source=_parts(stream), format="binary")
+        await connection.copy_to_table(
+            f"{table}_staged", schema_name="pg_temp", source=in_parts(stream), format="binary"
+        )
 
     staged = dict[str, int]()
     if taken.ledgers:
@@ -121,13 +121,6 @@ async def _stage(connection: asyncpg.Connection, taken: Checkpoint, pieces: Piec
         if staged[table] != rows:
             raise LedgerError(f"the engine gave {staged[table]} rows for {table} of a checkpoint that has {rows}")
     return staged
-
-
-async def _parts(stream: bytes) -> AsyncIterator[memoryview]:
-    """A large stream, piece by piece."""
-    view = memoryview(stream)
-    for start in range(0, len(view), _PART_BYTES):
-        yield view[start : start + _PART_BYTES]
 
 
 def _next_rows(table: str, engine: Engine) -> Piece | None:

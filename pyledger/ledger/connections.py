@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -35,6 +35,11 @@ CONNECTION_ERRORS: Final = (
 
 UNREADABLE: Final = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 """What PostgreSQL says of pages that make no sense: another attempt would read the same."""
+
+COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_TRAILER: Final = b"\xff\xff"
+"""What a binary COPY stream begins and ends with."""
+_PART_BYTES: Final = 1024 * 1024
 
 _SESSION: Final = {
     "TimeZone": "UTC",
@@ -163,8 +168,11 @@ def history_pool(url: str, shard: int) -> Pool:
     return Pool(url, f"pyledger history {shard}", HISTORY_CONNECTIONS_MAX, statement_s=HISTORY_STATEMENT_S)
 
 
-_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_TRAILER: Final = b"\xff\xff"
+async def in_parts(stream: bytes) -> AsyncIterator[memoryview]:
+    """A large stream for `copy_to_table`, in parts between which the event loop may do something else."""
+    view = memoryview(stream)
+    for start in range(0, len(view), _PART_BYTES):
+        yield view[start : start + _PART_BYTES]
 
 
 async def copy_through(
@@ -184,11 +192,11 @@ async def copy_through(
         nonlocal header, held, failed
         if held and failed is None:  # only the last chunk has an end, and a row may look like one
             try:
-                await loop.run_in_executor(None, take, b"".join((header, held, _COPY_TRAILER)))
+                await loop.run_in_executor(None, take, b"".join((header, held, COPY_TRAILER)))
             except Exception as error:
                 # Raised here it would make asyncpg cancel the COPY, and the session may not come back from that.
                 failed = error
-            header = _COPY_HEADER
+            header = COPY_HEADER
         held = chunk
 
     await connection.copy_from_query(QUERIES[name], *arguments, output=pass_on, format="binary")

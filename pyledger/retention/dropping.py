@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pyledger._rust import Checkpoint, Corrupt, Engine
 from pyledger.ledger import Halted
-from pyledger.ledger.connections import stream_copy
+from pyledger.ledger.connections import in_parts, stream_copy
 from pyledger.ledger.recovery import load_base
 from pyledger.retention.books import QUERIES, Books
 from pyledger.retention.nouns import SWAP_ATTEMPTS_MAX, SWAP_REST_S, Batch, RetentionError
@@ -26,7 +26,6 @@ from pyledger.retention.writing import sync
 
 NewEngine = Callable[[int], Engine]
 """An empty engine for a shard."""
-_PIECE_BYTES: Final = 1024 * 1024
 _PIECE_ROWS: Final = 65_536
 
 
@@ -154,7 +153,7 @@ class Dropping:
         await self._books.run(f"stage_{table}")
         for copy in copies:
             await self._books.connection.copy_to_table(
-                f"{table}_staged", schema_name="pg_temp", source=pieces(copy), format="binary"
+                f"{table}_staged", schema_name="pg_temp", source=in_parts(copy), format="binary"
             )
         await self._books.run(f"merge_{table}", shard)
 
@@ -184,13 +183,6 @@ class Dropping:
             except BUSY:
                 await asyncio.sleep(SWAP_REST_S)
         raise RetentionError(f"{partition.name} is in use all the time (a backup, a check?): nothing was dropped")
-
-
-async def pieces(copy: bytes) -> AsyncIterator[memoryview]:
-    """A large stream, piece by piece."""
-    view = memoryview(copy)
-    for start in range(0, len(view), _PIECE_BYTES):
-        yield view[start : start + _PIECE_BYTES]
 
 
 def _given(engine: Engine, table: str) -> Iterator[bytes]:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pyledger._rust import Corrupt, prove_row, tree_root
+from pyledger.ledger.connections import COPY_HEADER, COPY_TRAILER
 from pyledger.ledger.proofs import tree
 from pyledger.ledger.proofs.document import link_hash
 from pyledger.ledger.proofs.notes import BadNote, Signed
 from pyledger.retention.manifest import MANIFEST_BYTES_MAX, Manifest, Stretch, Subtrees
 from pyledger.retention.nouns import BadArchive, Batch
-from pyledger.retention.tables import COPY_HEADER, COPY_TRAILER, batch_schema, joined, pyarrow, table_of
+from pyledger.retention.tables import batch_schema, joined, pyarrow, table_of
 from pyledger.retention.writing import BATCHES, MANIFEST, ROWS, measure
 
 

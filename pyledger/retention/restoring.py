@@ -11,12 +11,11 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pyledger.ledger.connections import stream_copy
+from pyledger.ledger.connections import COPY_HEADER, COPY_TRAILER, in_parts, stream_copy
 from pyledger.retention.books import QUERIES, Books
-from pyledger.retention.dropping import pieces
 from pyledger.retention.nouns import SWAP_ATTEMPTS_MAX, SWAP_REST_S, Batch, Partition, RetentionError
 from pyledger.retention.reading import Archive
-from pyledger.retention.tables import COPY_HEADER, COPY_TRAILER, joined, table_of
+from pyledger.retention.tables import joined, table_of
 from pyledger.retention.verifying import BUSY, Report, verify
 
 
@@ -76,7 +75,7 @@ class _Twin:
             own = _own(batches, copy, self._partition.start_ns)
             self._hash(shard).update(own[len(COPY_HEADER) : -len(COPY_TRAILER)])
             await books.connection.copy_to_table(
-                f"{name}_twin", schema_name="pyledger", source=pieces(own), format="binary"
+                f"{name}_twin", schema_name="pyledger", source=in_parts(own), format="binary"
             )
             done += sum(batch[1] for batch in batches)
             report("fill", done, rows)

@@ -10,8 +10,6 @@ from typing import Any, Final
 from pyledger._rust import archive_table
 from pyledger.retention.nouns import RetentionError
 
-COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-COPY_TRAILER: Final = b"\xff\xff"
 _NUMBERS: Final = {
     "shard": "int16", "seq": "int64", "recorded_ns": "int64", "tenant": "int32", "ledger": "int32", "code": "int32",
     "flags": "int32", "timeout_s": "int64", "effective_ns": "int64",

@@ -13,9 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
+from pyledger.ledger.connections import COPY_HEADER, COPY_TRAILER
 from pyledger.retention.manifest import File, Manifest
 from pyledger.retention.nouns import Batch, RetentionError
-from pyledger.retention.tables import COPY_HEADER, COPY_TRAILER, batch_schema, pyarrow, table_of
+from pyledger.retention.tables import batch_schema, pyarrow, table_of
 
 ROWS: Final = "rows.parquet"
 BATCHES: Final = "batches.parquet"

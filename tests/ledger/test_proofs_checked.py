@@ -93,9 +93,10 @@ async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_p
     outside = tmp_path / "outside"
     await signed_books(database, key, outside, 9)
     assert await findings(database, outside) == []
+    other = "CASE substr(note, length(note) - 5, 1) WHEN 'Z' THEN 'Y' ELSE 'Z' END"  # letter of a signature
     changes = {
         3: "note = replace(note, 'books', 'crook')",
-        4: "note = overlay(note placing 'Z' from length(note) - 5)",
+        4: f"note = overlay(note placing {other} from length(note) - 5)",
         5: "note = note || note",
         6: "size = 66",
         7: "key_number = key_number # 1",

@@ -7,8 +7,8 @@ use std::io::Write;
 
 use crate::copy::{Bytes, HEADER, Tuple};
 use crate::journal::{self, Rows};
-use crate::nouns::RowKind;
 use crate::refusal::Refusal;
+use crate::show::kind;
 use crate::state::Corrupt;
 use crate::uuid;
 
@@ -57,7 +57,7 @@ fn line(stored: &journal::Stored, reference: &[u8], metadata: &[u8], out: &mut V
         row.recorded_ns,
         row.tenant,
         uuid::string(row.id),
-        word(row.kind),
+        kind(row.kind),
         id_or_none(row.debit),
         id_or_none(row.credit),
         row.amount,
@@ -87,19 +87,6 @@ fn quote(text: &[u8], out: &mut Vec<u8>) {
         out.push(byte);
     }
     out.push(b'"');
-}
-
-const fn word(kind: RowKind) -> &'static str {
-    match kind {
-        RowKind::Ledger => "ledger",
-        RowKind::Account => "account",
-        RowKind::Transfer => "transfer",
-        RowKind::Pending => "pending",
-        RowKind::Post => "post",
-        RowKind::Void => "void",
-        RowKind::Reverse => "reverse",
-        RowKind::Expire => "expire",
-    }
 }
 
 /// Reads one `record_send` of shard, tenant and id, which stands for a row that was archived; `None` of any other.

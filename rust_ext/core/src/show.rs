@@ -52,7 +52,8 @@ pub fn row(
     }
 }
 
-const fn kind(kind: RowKind) -> &'static str {
+/// The name of a kind.
+pub const fn kind(kind: RowKind) -> &'static str {
     match kind {
         RowKind::Ledger => "ledger",
         RowKind::Account => "account",

@@ -121,7 +121,9 @@ async def _archived(settings: Settings, policy: Any, asked: Namespace, steps: li
     from pyledger.retention.books import Books
     from pyledger.retention.dropping import Dropping
     from pyledger.retention.plan import plan
+    from pyledger.retention.signatures import given
 
+    key_of = given(settings.signing_key)
     async with open_database(settings) as database, Books.open(database.owner_dsn) as books:
         now_ns = await books.now_ns(time.time_ns())
         seen = await books.see(policy, now_ns)
@@ -138,9 +140,10 @@ async def _archived(settings: Settings, policy: Any, asked: Namespace, steps: li
             for step, each in zip(planned, seen, strict=True):
                 report = bars.of(step.partition.name)
                 if "archive" in step.do and not asked.dry_run:
-                    await Archiving(books, asked.to, report, allow_unsigned=asked.allow_unsigned).archive(each)
+                    unsigned = asked.allow_unsigned
+                    await Archiving(books, asked.to, key_of, report, allow_unsigned=unsigned).archive(each)
                 if "drop" in step.do and not asked.dry_run:
-                    await Dropping(books, asked.to, lambda shard: _engine(settings, shard), report).drop(each)
+                    await Dropping(books, asked.to, key_of, lambda shard: _engine(settings, shard), report).drop(each)
                 if step.partition.rows != 0 and step.partition.start_ns <= now_ns:
                     steps.append(step)
 

@@ -1,7 +1,8 @@
 """Archiving and dropping a partition, step by step: this is what keeps rows from being lost.
 
  1. Write all files beside their name, and sync them.
- 2. Read them back: hashes, columns, roots, chain, checkpoint, and each batch as the database has it.
+ 2. Read them back: hashes, columns, roots, chain, checkpoint, and each batch as the database has it. The checkpoint's
+    signature is verified before the first row is written, before 3 notes anything, and before 4.
  3. Give the directory its name; sync all of it, and the name; then note that it was archived.
  4. At once or much later: read it all back again, replay it on top of the base, which proves balances and holds, and
     sync it once more.
@@ -23,12 +24,13 @@ from pyledger._rust import tree_root
 from pyledger.ledger.connections import stream_copy
 from pyledger.ledger.nouns import SCHEMA_VERSION
 from pyledger.ledger.proofs import tree
-from pyledger.ledger.proofs.notes import Signed
+from pyledger.ledger.proofs.notes import Contradiction
 from pyledger.retention.books import QUERIES, Books
 from pyledger.retention.manifest import FORMAT, LedgerRows, Manifest, Node, Stretch, outside
 from pyledger.retention.nouns import SLICE_BATCHES_MAX, SLICE_ROWS, BadArchive, Batch, Extent, RetentionError
 from pyledger.retention.plan import Seen
 from pyledger.retention.reading import Archive
+from pyledger.retention.signatures import CHECK, KeyOf, newest, require_signed
 from pyledger.retention.verifying import BUSY, Report, no_newer_hold, verify
 from pyledger.retention.writing import Writing, sync
 
@@ -39,9 +41,9 @@ GENESIS: Final = "00" * 32
 class Archiving:
     """Steps 1 to 3: archives of partitions, in a directory."""
 
-    def __init__(self, books: Books, directory: Path, report: Report, *, allow_unsigned: bool) -> None:
+    def __init__(self, books: Books, directory: Path, key_of: KeyOf, report: Report, *, allow_unsigned: bool) -> None:
         self._books, self._directory, self._report = books, directory, report
-        self._allow_unsigned = allow_unsigned
+        self._key_of, self._allow_unsigned = key_of, allow_unsigned
 
     async def archive(self, seen: Seen) -> None:
         """Write, verify and note the archive of a partition; or take over a whole one that is there.
@@ -56,6 +58,7 @@ class Archiving:
             await self._write(seen)
             await self._books.run("seqscan", "on")
             archive = Archive(path)
+        await self._require_signed(archive)
         # Also of one that is taken over: whoever named it may have been cut off before its name was on the disk.
         sync(path)
         self._report("synced", 1, 1)
@@ -66,6 +69,16 @@ class Archiving:
         except BUSY as error:
             raise RetentionError("a legal hold is being placed: look again") from error
         self._report("noted", 1, 1)
+
+    async def _require_signed(self, archive: Archive) -> None:
+        """Also of one that is taken over: whoever made it may have been allowed more. Raises `RetentionError`."""
+        for stretch in archive.manifest.shards:
+            if stretch.checkpoint is None and not self._allow_unsigned:
+                raise RetentionError(
+                    f"{archive.path} was made without a signed checkpoint of shard {stretch.shard}: --allow-unsigned "
+                    "takes it over; moved away, it is written again with one"
+                )
+            await require_signed(self._books, stretch, self._key_of(stretch.shard))
 
     async def _write(self, seen: Seen) -> None:
         partition, stretches, done = seen.partition, [], 0
@@ -87,7 +100,12 @@ class Archiving:
                 rows=rows, batches=batches, shards=stretches,
                 ledgers=[LedgerRows(tenant, ledger, count) for (tenant, ledger), count in ledgers.items()],
             )  # fmt: skip
-            await verify(self._books, partition, Archive(writing.describe(manifest)), self._report)
+            written = Archive(writing.describe(manifest))
+            try:
+                await verify(self._books, partition, written, self._report)
+            except BadArchive as error:
+                # A moment ago it was made of what the database has.
+                raise RetentionError(f"{error}: {CHECK}") from error
             self._report("verified", 1, 1)
             writing.keep()
         self._report("named", 1, 1)
@@ -134,16 +152,25 @@ class Archiving:
 
     async def _signed(self, extent: Extent) -> tuple[str | None, list[Node]]:
         """The newest checkpoint, if it has all batches, and the nodes that lead there. Raises `RetentionError`."""
-        store = self._books.store(extent.shard)
-        newest = await store.newest()
-        if newest is None or newest.size < extent.last_seq:
+        given = self._key_of(extent.shard)
+        found = await newest(self._books, extent.shard, given)
+        if found is None or found[1].checkpoint.size < extent.last_seq:
             if self._allow_unsigned:
                 return None, []
+            by = "" if given is None else f" by {given}"
             raise RetentionError(
-                f"no signed checkpoint of shard {extent.shard} contains batch {extent.last_seq} yet: a server with a "
-                "signing key makes one; --allow-unsigned archives what nobody can prove to others"
+                f"no signed checkpoint of shard {extent.shard}{by} contains batch {extent.last_seq} yet: a server with "
+                "that signing key makes one; --allow-unsigned archives what nobody can prove to others"
             )
-        size = Signed.parse(newest.note).checkpoint.size
-        ranges = outside(extent.first_seq, extent.last_seq, size)
-        hashes = await store.path(ranges)
-        return newest.note, [Node(low, high, each.hex()) for (low, high), each in zip(ranges, hashes, strict=True)]
+        note, checkpoint = found[0], found[1].checkpoint
+        store, ranges = self._books.store(extent.shard), outside(extent.first_seq, extent.last_seq, checkpoint.size)
+        try:
+            root, hashes = await store.root(checkpoint.size), await store.path(ranges)
+        except Contradiction as error:
+            again = "a server makes subtrees again when it signs"
+            raise RetentionError(f"shard {extent.shard}: {error}: {again}; {CHECK}") from error
+        if root != checkpoint.root:
+            raise RetentionError(
+                f"the first {checkpoint.size} batches of shard {extent.shard} are not those that were signed: {CHECK}"
+            )
+        return note, [Node(low, high, each.hex()) for (low, high), each in zip(ranges, hashes, strict=True)]

@@ -21,6 +21,7 @@ from pyledger.retention.books import QUERIES, Books
 from pyledger.retention.nouns import SWAP_ATTEMPTS_MAX, SWAP_REST_S, Batch, RetentionError
 from pyledger.retention.plan import Seen
 from pyledger.retention.reading import Archive
+from pyledger.retention.signatures import KeyOf, require_signed
 from pyledger.retention.verifying import BUSY, Report, no_newer_hold, verify
 from pyledger.retention.writing import sync
 
@@ -43,8 +44,9 @@ class _State:
 class Dropping:
     """Drops partitions whose archives are in a directory."""
 
-    def __init__(self, books: Books, directory: Path, new_engine: NewEngine, report: Report) -> None:
-        self._books, self._directory, self._new_engine, self._report = books, directory, new_engine, report
+    def __init__(self, books: Books, directory: Path, key_of: KeyOf, new_engine: NewEngine, report: Report) -> None:
+        self._books, self._directory, self._key_of = books, directory, key_of
+        self._new_engine, self._report = new_engine, report
 
     async def drop(self, seen: Seen) -> None:
         """Drop a partition that was archived, but for what stays. Raises `RetentionError`."""
@@ -53,6 +55,8 @@ class Dropping:
         noted = next((each for each in await books.partitions() if each.start_ns == partition.start_ns), None)
         if noted is None or noted.step != "archived" or noted.manifest != archive.text:
             raise RetentionError(f"{archive.path} is not the archive that was noted for {partition.name}")
+        for stretch in archive.manifest.shards:
+            await require_signed(books, stretch, self._key_of(stretch.shard))
         states, own = await self._replay(seen, archive)
         sync(archive.path)
         self._report("proven", 1, 1)

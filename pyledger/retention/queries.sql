@@ -156,6 +156,15 @@ SELECT EXISTS (SELECT FROM pyledger.archive_log WHERE manifest = $1)
 SELECT to_hex(system_identifier) || '_' || (SELECT oid FROM pg_database WHERE datname = current_database())
 FROM pg_control_system()
 
+-- name: newest_signed
+-- What a text is made of, here and below: of a page that was damaged, that need not be UTF-8.
+SELECT size, key_number, textsend(key) AS key, textsend(note) AS note FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND key_number = coalesce($2, key_number) ORDER BY size DESC, signed_at DESC LIMIT 1
+
+-- name: signed_of_size
+SELECT size, key_number, textsend(key) AS key, textsend(note) AS note FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND size = $2
+
 -- name: base
 SELECT seq FROM pyledger.base WHERE shard = $1
 

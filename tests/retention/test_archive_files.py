@@ -28,7 +28,7 @@ from pyledger.retention.reading import Archive
 from pyledger.retention.writing import BATCHES, MANIFEST, ROWS, measure
 from tests.ledger.test_proofs import make_key
 from tests.ledger.tools import findings
-from tests.retention.tools import archive, bring_back, count, write_history
+from tests.retention.tools import archive, bring_back, count, sign, write_history
 from tests.support.clusters import Clusters, Database, Postgres
 
 FILES = (ROWS, BATCHES, MANIFEST)
@@ -258,11 +258,3 @@ async def test_a_proof_reads_the_leaves_of_one_group(
     assert json.loads(prove(path, history.weeks[0][-1]["id"], None))["row"]["id"] == history.weeks[0][-1]["id"]
     assert len(read) == 1
     assert len(list(Archive(path).verified())) == 3
-
-
-async def sign(database: Database, key: str) -> None:
-    from tests.ledger.tools import opened
-
-    async with opened(database, signing_key=key, signing_interval_s=86_400) as ledger:
-        assert ledger.proofs.signer is not None
-        await ledger.proofs.signer.cover(ledger.stats.head_seq)

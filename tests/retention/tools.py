@@ -25,6 +25,7 @@ from pyledger.retention.dropping import Dropping
 from pyledger.retention.plan import Step, plan
 from pyledger.retention.policy import Policy, Terms
 from pyledger.retention.restoring import restore
+from pyledger.retention.signatures import KeyOf
 from tests.ledger.tools import (
     TENANT,
     fields,
@@ -124,6 +125,13 @@ async def seal(database: Database, history: History | None = None) -> list[str]:
     return names
 
 
+async def sign(database: Database, key: str) -> None:
+    """A server with this key signs all that there is."""
+    async with opened(database, signing_key=key, signing_interval_s=86_400) as ledger:
+        assert ledger.proofs.signer is not None
+        await ledger.proofs.signer.cover(ledger.stats.head_seq)
+
+
 async def _indexed(connection: asyncpg.Connection, span: seals.Span) -> bool:
     """One index at a time; whether it has them all."""
     for _ in range(3):
@@ -167,6 +175,7 @@ async def archive(
     now_ns: int | None = None,
     again: str | None = None,
     allow_unsigned: bool = True,
+    key_of: KeyOf = lambda _: None,
     report: Callable[[str, int, int], None] = ignore,
 ) -> list[Step]:
     """`pyledger archive`, at a time."""
@@ -176,9 +185,9 @@ async def archive(
         steps = plan(seen, policy, await books.tenants(), now_ns, again)
         for step, each in zip(steps, seen, strict=True):
             if "archive" in step.do:
-                await Archiving(books, directory, report, allow_unsigned=allow_unsigned).archive(each)
+                await Archiving(books, directory, key_of, report, allow_unsigned=allow_unsigned).archive(each)
             if "drop" in step.do:
-                await Dropping(books, directory, new_engine_of, report).drop(each)
+                await Dropping(books, directory, key_of, new_engine_of, report).drop(each)
     return [step for step in steps if step.do]
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,9 @@ def add_commands(commands: Any, common: Options) -> None:
     archive.add_argument("--policy", type=Path, required=True, metavar="FILE", help="what may go, and when; TOML")
     archive.add_argument("--to", type=Path, required=True, metavar="DIR", help="where the archives are")
     archive.add_argument("--dry-run", action="store_true", help="say what would be done")
-    archive.add_argument("--again", metavar="NAME", help="this partition, which was restored, may go again")
+    archive.add_argument(
+        "--again", metavar="NAME", help="archive this partition again: it was restored, or its archive is lost"
+    )
     archive.add_argument("--allow-unsigned", action="store_true", help="archive what no signed checkpoint contains")
     archive.set_defaults(run=_archive)
     restore = commands.add_parser("restore", parents=local, help="bring an archived partition back")
@@ -92,15 +95,16 @@ def _say(steps: list[Step], asked: Namespace) -> None:
         print_json({"partitions": [_shown(step) for step in steps], "dry_run": asked.dry_run})
         return
     for step in steps:
-        done = " and ".join(_said(step, asked.dry_run))
+        done = " and ".join(_said(step, asked))
         rows = "" if step.partition.rows is None else f"{step.partition.rows:,} rows: "
         print(f"{step.partition.name}: {rows}{', '.join(filter(None, (done, step.why)))}")
     sys.stdout.flush()
 
 
-def _said(step: Step, dry_run: bool) -> list[str]:
-    past = {"archive": "archived", "drop": "dropped"}
-    return [f"would be {past[each]}" if dry_run else past[each] for each in step.do]
+def _said(step: Step, asked: Namespace) -> list[str]:
+    again = " again" if step.partition.name == asked.again else ""
+    past = {"archive": f"archived{again}", "drop": "dropped"}
+    return [f"would be {past[each]}" if asked.dry_run else past[each] for each in step.do]
 
 
 def _shown(step: Step) -> dict[str, Any]:
@@ -120,7 +124,7 @@ async def _archived(settings: Settings, policy: Any, asked: Namespace, steps: li
     from pyledger.retention.archiving import Archiving
     from pyledger.retention.books import Books
     from pyledger.retention.dropping import Dropping
-    from pyledger.retention.plan import plan
+    from pyledger.retention.plan import Step, plan
     from pyledger.retention.signatures import given
 
     key_of = given(settings.signing_key)
@@ -138,14 +142,15 @@ async def _archived(settings: Settings, policy: Any, asked: Namespace, steps: li
         planned = plan(seen, policy, tenants, now_ns, asked.again)
         with _Bars(show=not asked.json and not asked.dry_run) as bars:
             for step, each in zip(planned, seen, strict=True):
-                report = bars.of(step.partition.name)
+                report, at, said = bars.of(step.partition.name), len(steps), ""
                 if "archive" in step.do and not asked.dry_run:
-                    unsigned = asked.allow_unsigned
-                    await Archiving(books, asked.to, key_of, report, allow_unsigned=unsigned).archive(each)
+                    archiving = Archiving(books, asked.to, key_of, report, allow_unsigned=asked.allow_unsigned)
+                    said = await archiving.archive(each)
+                    steps.append(Step(step.partition, ("archive",), said))
                 if "drop" in step.do and not asked.dry_run:
-                    await Dropping(books, asked.to, key_of, lambda shard: _engine(settings, shard), report).drop(each)
+                    await Dropping(books, asked.to, key_of, partial(_engine, settings), report).drop(each)
                 if step.partition.rows != 0 and step.partition.start_ns <= now_ns:
-                    steps.append(step)
+                    steps[at:] = [Step(step.partition, step.do, ", ".join(filter(None, (step.why, said))))]
 
 
 def _engine(settings: Settings, shard: int) -> Engine:

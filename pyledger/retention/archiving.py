@@ -10,7 +10,8 @@
     appends wait for; look at holds, heads and checkpoints once more; the twin takes the partition's place.
 
 The invariant: nothing is dropped before 4 is done with the very files that 5 notes. What is cut off leaves a directory
-that is thrown away, or a whole one that is verified and taken over; or a transaction that never was.
+that is thrown away, or a whole one that is verified and taken over; or a transaction that never was. What is lost
+between 3 and 4 stops 4; where somebody names the partition, 1 to 3 are done once more, and what was noted last counts.
 """
 
 from __future__ import annotations
@@ -45,14 +46,13 @@ class Archiving:
         self._books, self._directory, self._report = books, directory, report
         self._key_of, self._allow_unsigned = key_of, allow_unsigned
 
-    async def archive(self, seen: Seen) -> None:
-        """Write, verify and note the archive of a partition; or take over a whole one that is there.
-
-        Raises `RetentionError`."""
-        path = self._directory / seen.partition.name
-        if path.exists():
-            archive = Archive(path)
-            await verify(self._books, seen.partition, archive, self._report)
+    async def archive(self, seen: Seen) -> str:
+        """Write, verify and note the archive of a partition; or take over a whole one that is there. Of one that was
+        archived before, in place of what was noted then. What else there is to say of it. Raises `RetentionError`."""
+        path, before = self._directory / seen.partition.name, seen.partition
+        there = path.exists()
+        if there:
+            archive = await self._take_over(path, seen)
         else:
             await self._books.run("seqscan", "off")
             await self._write(seen)
@@ -62,13 +62,39 @@ class Archiving:
         # Also of one that is taken over: whoever named it may have been cut off before its name was on the disk.
         sync(path)
         self._report("synced", 1, 1)
+        if there and before.step == "archived" and before.manifest == archive.text:
+            return "what was noted is there and whole, and stays"
+        await self._note(seen, archive)
+        self._report("noted", 1, 1)
+        if before.step != "archived":
+            return ""
+        made = Manifest.decode(before.manifest.encode()).created_at
+        return f"{path} is noted in place of the archive that was made at {made}: keep this one"
+
+    async def _take_over(self, path: Path, seen: Seen) -> Archive:
+        """What has the name is verified and never replaced. Raises `BadArchive`."""
         try:
-            async with self._books.connection.transaction():
-                await no_newer_hold(self._books, seen.holds_placed)
-                await self._books.log("archived", archive.manifest, archive.text)
+            archive = Archive(path)
+            await verify(self._books, seen.partition, archive, self._report)
+        except BadArchive as error:
+            raise BadArchive(
+                f"{error}; nothing that is there is replaced: --to names another directory, or, if no database needs "
+                f"{path}, move it away"
+            ) from error
+        return archive
+
+    async def _note(self, seen: Seen, archive: Archive) -> None:
+        """What is noted last counts. Raises `RetentionError` if anything changed since the partition was seen."""
+        books, before = self._books, seen.partition
+        try:
+            async with books.connection.transaction():
+                await no_newer_hold(books, seen.holds_placed)
+                now = await books.partition(before.start_ns)
+                if now is None or now.is_dropped or (now.step, now.manifest) != (before.step, before.manifest):
+                    raise RetentionError(f"{before.name} was dropped or archived meanwhile: look again")
+                await books.log("archived", archive.manifest, archive.text)
         except BUSY as error:
             raise RetentionError("a legal hold is being placed: look again") from error
-        self._report("noted", 1, 1)
 
     async def _require_signed(self, archive: Archive) -> None:
         """Also of one that is taken over: whoever made it may have been allowed more. Raises `RetentionError`."""
@@ -96,7 +122,7 @@ class Archiving:
                 ledgers[part.tenant, part.ledger] = ledgers.get((part.tenant, part.ledger), 0) + part.rows
             manifest = Manifest(
                 format=FORMAT, name=partition.name, start_ns=str(partition.start_ns), end_ns=str(partition.end_ns),
-                schema_version=SCHEMA_VERSION, created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                schema_version=SCHEMA_VERSION, created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 rows=rows, batches=batches, shards=stretches,
                 ledgers=[LedgerRows(tenant, ledger, count) for (tenant, ledger), count in ledgers.items()],
             )  # fmt: skip

@@ -84,6 +84,10 @@ class Books:
         """All of the journal, oldest first."""
         return [Partition(**row) for row in await self.rows("partitions")]
 
+    async def partition(self, start_ns: int) -> Partition | None:
+        """The one that begins then, as it is now."""
+        return next((each for each in await self.partitions() if each.start_ns == start_ns), None)
+
     async def sealed_rows(self, partition: Partition) -> int:
         """With how many rows it was sealed; it stays sealed until the transaction ends. Raises `RetentionError`."""
         rows = await self.value("seal", partition.name)

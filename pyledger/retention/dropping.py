@@ -18,7 +18,7 @@ from pyledger.ledger import Halted
 from pyledger.ledger.connections import in_parts, stream_copy
 from pyledger.ledger.recovery import load_base
 from pyledger.retention.books import QUERIES, Books
-from pyledger.retention.nouns import SWAP_ATTEMPTS_MAX, SWAP_REST_S, Batch, RetentionError
+from pyledger.retention.nouns import SWAP_ATTEMPTS_MAX, SWAP_REST_S, BadArchive, Batch, Partition, RetentionError
 from pyledger.retention.plan import Seen
 from pyledger.retention.reading import Archive
 from pyledger.retention.signatures import KeyOf, require_signed
@@ -51,13 +51,14 @@ class Dropping:
     async def drop(self, seen: Seen) -> None:
         """Drop a partition that was archived, but for what stays. Raises `RetentionError`."""
         books, partition = self._books, seen.partition
-        archive = Archive(self._directory / partition.name)
-        noted = next((each for each in await books.partitions() if each.start_ns == partition.start_ns), None)
-        if noted is None or noted.step != "archived" or noted.manifest != archive.text:
-            raise RetentionError(f"{archive.path} is not the archive that was noted for {partition.name}")
-        for stretch in archive.manifest.shards:
-            await require_signed(books, stretch, self._key_of(stretch.shard))
-        states, own = await self._replay(seen, archive)
+        try:
+            archive = await self._noted(partition)
+            states, own = await self._replay(seen, archive)
+        except BadArchive as error:
+            raise BadArchive(
+                f"{error}; all rows are still in the database: --to names the directory of the archive that was noted; "
+                f"if that is lost, `pyledger archive --again {partition.name}` writes and notes it again"
+            ) from error
         sync(archive.path)
         self._report("proven", 1, 1)
         async with books.connection.transaction():
@@ -72,6 +73,18 @@ class Dropping:
             await books.log("dropped", archive.manifest, archive.text)
             self._report("swapped", 1, 1)
         self._report("dropped", 1, 1)
+
+    async def _noted(self, partition: Partition) -> Archive:
+        """The archive that was noted for a partition. Raises `BadArchive` if another one is there, or none."""
+        noted = await self._books.partition(partition.start_ns)
+        if noted is None or noted.step != "archived":
+            raise RetentionError(f"{partition.name} is not archived (any more): look again")
+        archive = Archive(self._directory / partition.name)
+        if noted.manifest != archive.text:
+            raise BadArchive(f"{archive.path} is not the archive that was noted for {partition.name}")
+        for stretch in archive.manifest.shards:
+            await require_signed(self._books, stretch, self._key_of(stretch.shard))
+        return archive
 
     async def _replay(self, seen: Seen, archive: Archive) -> tuple[list[_State], dict[int, int]]:
         """Verify an archive while fresh engines replay it on top of the base: the state at its end, shard by shard."""

@@ -41,7 +41,8 @@ class Seen:
 def plan(
     seen: Sequence[Seen], policy: Policy, tenants: Mapping[int, str], now_ns: int, again: str | None = None
 ) -> list[Step]:
-    """The steps, oldest partition first. `again` names a partition that was restored and may go once more."""
+    """The steps, oldest partition first. `again` names a partition that was restored and may go once more,
+    or whose archive is lost before it was dropped."""
     steps: list[Step] = []
     stays: str | None = None
     for each in seen:
@@ -72,7 +73,7 @@ def _step(
     elif not terms.is_due("archived", end_ns, now_ns):
         why = "not old enough" if terms.archived_after_days is not None else "never, says the policy"
     else:
-        if partition.step != "archived":
+        if partition.step != "archived" or again == partition.name:
             do.append("archive")
         if not terms.is_due("dropped", end_ns, now_ns):
             why = "not dropped: not old enough" if terms.dropped_after_days is not None else "never dropped"

@@ -23,7 +23,7 @@ async def restore(books: Books, path: Path, report: Report) -> Partition:
     """Restore the archive in a directory. Raises `RetentionError`."""
     archive = Archive(path)
     manifest = archive.manifest
-    partition = next((each for each in await books.partitions() if each.start_ns == int(manifest.start_ns)), None)
+    partition = await books.partition(int(manifest.start_ns))
     if partition is None or not partition.is_dropped:
         raise RetentionError(f"{manifest.name} is not dropped: there is nothing to restore")
     if partition.manifest != archive.text:

@@ -32,17 +32,20 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from tests.retention.tools import KilledDatabase, archive, bring_back
 database, verb, path, fatal = KilledDatabase(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
+again = sys.argv[5] or None
 
 def report(step, done, total):
     if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
-asyncio.run(archive(database, path, report=report) if verb == "archive" else bring_back(database, path, report=report))
+verbs = {"archive": lambda: archive(database, path, report=report, again=again)}
+verbs["restore"] = lambda: bring_back(database, path, report=report)
+asyncio.run(verbs[verb]())
 """
 
 
-def killed(database: Database, verb: str, path: Path, step: str) -> None:
-    command = [sys.executable, "-c", KILLED, database.owner_dsn, verb, str(path), step]
+def killed(database: Database, verb: str, path: Path, step: str, again: str = "") -> None:
+    command = [sys.executable, "-c", KILLED, database.owner_dsn, verb, str(path), step, again]
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert said.returncode == -signal.SIGKILL, said.stderr
 

@@ -135,6 +135,8 @@ def test_what_was_restored_stays_until_it_is_named() -> None:
     ]
     assert planned(restored, again="journal_00000001") == [("archive", "drop", "")]
     assert planned(seen(1, step="restored", held=True), again="journal_00000001") == [("legal hold 3",)]
+    for do, step in ((("archive", "drop", ""), "archived"), (("dropped",), "dropped")):
+        assert planned(seen(1, step=step), again="journal_00000001") == [do], "its archive is lost"
 
 
 async def hold(database: Database, **scope: Any) -> int:

@@ -132,13 +132,7 @@ class Session:
             )
             self.figures["start_s"], self.more["start"] = round(found["start_s"], 2), found
         if self.wants("growth") and not self.asked.url:
-            server = await self._serve("growth", growth.settings(size))
-            runner = Runner(server, self.asked.scratch, self.tell("growth"))
-            try:
-                found = await growth.measure(self.planner, lambda case: self._case(runner, case))
-                self.more["growth"], self.further = found, self.further | growth.ratios(found)
-            finally:
-                await server.close()
+            await self._growth(size)
 
     async def _peers(self, size: Size) -> None:
         if self.asked.tigerbeetle:
@@ -210,6 +204,20 @@ class Session:
             named = await service.start(self.asked.scratch / name, settings, premake_wal=premake_wal)
         self.about["postgresql"] = await named.configuration()
         return named
+
+    async def _growth(self, size: Size) -> None:
+        servers: list[service.Service] = []
+        runners: list[Runner] = []
+        try:
+            for name, settings in (("large", growth.settings(size)), ("small", {})):
+                servers.append(await self._serve(f"growth_{name}", settings))
+                runners.append(Runner(servers[-1], self.asked.scratch, self.tell("growth")))
+            large, small = ((lambda case, runner=each: self._case(runner, case)) for each in runners)
+            found = await growth.measure(self.planner, large, small)
+            self.more["growth"], self.further = found, self.further | growth.ratios(found)
+        finally:
+            for server in servers:
+                await server.close()
 
     async def _workload(self, runner: Runner, name: str, cases: Iterable[Case]) -> None:
         peak = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -21,7 +21,7 @@ from benchmarks.run import Runner
 from benchmarks.service import Service
 from benchmarks.workloads import WORKLOADS, Planner
 from tests.benchmarks.support import quiet
-from tests.support.clusters import Database
+from tests.support.clusters import Clusters, Database
 from tests.support.process import ServerProcess
 
 
@@ -121,21 +121,38 @@ async def test_lock_and_update_is_a_ledger(empty_database: Database) -> None:
     await connection.close()
 
 
-async def test_growth_is_measured_and_proven_as_a_whole(service: Service, tmp_path: Path) -> None:
+async def test_growth_is_measured_and_proven_as_a_whole(
+    service: Service,
+    database: Database,
+    clusters: Clusters,
+    start_server: Callable[..., ServerProcess],
+    tmp_path: Path,
+) -> None:
     size = replace(SMOKE, grown_accounts=500, grown_rows=20_000)
-    runner, lines = Runner(service, tmp_path, quiet), []
+    lines = list[Measured]()
 
-    async def run(case: Case) -> Measured:
-        lines.append(await runner.run(case))
-        return lines[-1]
+    def on(one: Service) -> growth.RunCase:
+        runner = Runner(one, tmp_path, quiet)
 
-    found = await growth.measure(Planner(size, next(LEDGERS)), run)
+        async def run(case: Case) -> Measured:
+            lines.append(await runner.run(case))
+            return lines[-1]
+
+        return run
+
+    other = await clusters.make_database(database.postgres.version)
+    small = Service(start_server(other).url, "", other.admin_dsn)
+    await small.connect()
+    found = await growth.measure(Planner(size, next(LEDGERS)), on(service), on(small), rest_s_max=0)
+    await small.close()
     assert set(growth.ratios(found)) <= set(FURTHER)
     assert sum(line.accepted for line in lines if line.case.startswith("growth_load_")) >= 0.7 * 20_000
     pieces = [line for line in lines if line.case.startswith("growth_load_")]
     assert [line.proof for line in pieces] == [{}] * growth.PIECES
-    assert lines[-1].case == "growth_large_steady"
+    driven = [f"{name}_{turn}" for turn, order in enumerate(growth.TURNS) for name in order]
+    assert [line.case for line in lines if "_rate_" in line.case] == [f"growth_{n[:5]}_rate_{n[-1]}" for n in driven]
     large = [line for line in lines if line.case.startswith(("growth_load_", "growth_large_"))]
-    assert lines[-1].proof["acknowledged"] == lines[-1].proof["stored"] == sum(line.accepted for line in large)
-    assert lines[-1].proof["debits_posted"] == lines[-1].proof["credits_posted"] > 0
+    whole = large[-1].proof
+    assert whole["acknowledged"] == whole["stored"] == sum(line.accepted for line in large)
+    assert whole["debits_posted"] == whole["credits_posted"] > 0
     assert not list(tmp_path.glob("acknowledged_*"))

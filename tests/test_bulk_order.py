@@ -27,7 +27,7 @@ from tests.support.process import ServerProcess, environment
 from tests.test_bulk import BANK, HEADER, LEDGER, SHOP, WALLET, exported, many, number, open_books, rows_in
 
 REQUEST_ROWS = 8_190
-REQUESTS = 8
+REQUESTS = 12
 ROWS = REQUESTS * REQUEST_ROWS
 CUTS = (Cut(Way.UP, 500_000), Cut(Way.UP, 1_500_000), Cut(Way.DOWN, 1), Cut(Way.UP, 400_000), Cut(Way.DOWN, 700_000))
 

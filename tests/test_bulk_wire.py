@@ -24,7 +24,7 @@ from tests.test_bulk import WALLET, balances, imported, many, open_books, report
 
 
 def test_killed_and_run_again_nothing_is_twice_and_nothing_is_missing(server: ServerProcess, tmp_path: Path) -> None:
-    talker, file, rows = Talker(server.url), tmp_path / "many.csv", 80_000
+    talker, file, rows = Talker(server.url), tmp_path / "many.csv", 160_000
     open_books(talker)
     bad = with_bad_rows(file, rows, 997)
     progress = file.with_name("many.csv.progress")
@@ -58,7 +58,7 @@ def test_a_server_that_dies_and_comes_back_costs_nothing(
 ) -> None:
     """What became of the request under way nobody knows; it is sent again, and its ids decide."""
     server = start_server(database)
-    talker, file, rows = Talker(server.url), tmp_path / "many.csv", 60_000
+    talker, file, rows = Talker(server.url), tmp_path / "many.csv", 120_000
     open_books(talker)
     many(file, rows)
     progress = tmp_path / "many.csv.progress"
@@ -110,7 +110,7 @@ async def test_a_server_that_cannot_say_what_became_of_it_is_asked_again(
     async with Proxy(socket_of(database.postgres.cluster)) as proxy:
         url = f"postgresql://test_server@127.0.0.1:{proxy.port}/{database.name}?sslmode=disable"
         server = await asyncio.to_thread(start_server, database, database_url=url, answer_timeout_ms=500)
-        talker, file, rows = Talker(server.url), tmp_path / "many.csv", 50_000
+        talker, file, rows = Talker(server.url), tmp_path / "many.csv", 100_000
         await asyncio.to_thread(open_books, talker)
         many(file, rows)
         importing = asyncio.ensure_future(running(file, "--url", server.url))

@@ -68,7 +68,8 @@ async def test_a_restart_finds_everything(settings: Settings) -> None:
         assert await connection.fetchval("SELECT answer FROM kept") == 42
 
 
-async def test_wal_is_made_ahead_and_bounded(settings: Settings) -> None:
+async def test_wal_is_made_ahead_and_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WAL_PREMAKE_FIRST_S", 60.0)
     async with EmbeddedPostgres(settings) as database, connected(database.owner_dsn) as connection:
         assert await connection.fetchval("SHOW min_wal_size") == f"{WAL_MIB}MB"
         assert await connection.fetchval("SHOW max_wal_size") == f"{WAL_MIB}MB"

@@ -76,9 +76,13 @@ async def test_a_restart_that_fails_is_tried_again(settings: Settings, monkeypat
 
         async def dies_once_more(cluster: Cluster) -> None:
             tries.append(1)
-            if len(tries) == 1:
-                asyncio.get_running_loop().call_later(0.05, lambda: cluster.process and cluster.process.kill())
-            await real(cluster)
+            starting = asyncio.ensure_future(real(cluster))
+            while len(tries) == 1 and not starting.done():
+                await asyncio.sleep(0)
+                if cluster.process is not None and cluster.process.poll() is None:
+                    cluster.process.kill()
+                    break
+            await starting
 
         monkeypatch.setattr(Cluster, "start", dies_once_more)
         postmaster = processes.postmaster_id(place_of(settings).cluster_dir)

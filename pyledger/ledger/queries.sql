@@ -152,15 +152,22 @@ UPDATE pyledger.partition SET indexed_at = NULL, sealed_at = NULL, rows = NULL, 
 SELECT filter FROM pyledger.partition WHERE start_ns = $1
 
 -- name: recorded_twice
--- Of ids that are in the partition from $5 to $6, those that an older one, from $3 to $4, has as well, or had.
+-- Of ids that are in the partition from $5 to $6, those that an older one, from $3 to $4, has as well, or had. One by one
+-- (OFFSET 0): for a single row a planner would rather read all of a partition than look up what was asked.
 SELECT older.id, older.tenant, older.shard FROM unnest($1::integer[], $2::uuid[]) AS asked (tenant, id)
-JOIN (
-    SELECT id, tenant, shard FROM pyledger.journal WHERE recorded_ns >= $3 AND recorded_ns < $4
+CROSS JOIN LATERAL (
+    SELECT id, tenant, shard FROM pyledger.journal
+    WHERE id = asked.id AND tenant = asked.tenant AND recorded_ns >= $3 AND recorded_ns < $4
     UNION ALL
-    SELECT id, tenant, shard FROM pyledger.archived_id WHERE recorded_ns >= $3 AND recorded_ns < $4
-) AS older ON older.id = asked.id AND older.tenant = asked.tenant
-JOIN pyledger.journal AS own ON own.id = asked.id AND own.tenant = asked.tenant AND own.shard = older.shard
-WHERE own.recorded_ns >= $5 AND own.recorded_ns < $6
+    SELECT id, tenant, shard FROM pyledger.archived_id
+    WHERE id = asked.id AND tenant = asked.tenant AND recorded_ns >= $3 AND recorded_ns < $4
+    OFFSET 0
+) AS older
+CROSS JOIN LATERAL (
+    SELECT FROM pyledger.journal
+    WHERE id = asked.id AND tenant = asked.tenant AND shard = older.shard AND recorded_ns >= $5 AND recorded_ns < $6
+    OFFSET 0
+) AS own
 LIMIT 1
 
 -- name: summarize_journal

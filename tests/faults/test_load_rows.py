@@ -63,6 +63,7 @@ async def test_an_overload_sees_a_row_too_many_and_a_refusal_without_a_class(
 ) -> None:
     monkeypatch.setattr(f2_overload, "PEAK_S", 4.0)
     # On a machine that does other things too its pace is nobody's promise; what is recorded is.
+    monkeypatch.setattr(f2_overload, "OFFERED_MIN", 0.0)
     honest, _pace = await f2_overload.overload(place, 0, 4.0)
     assert honest.violations == []
     assert honest.notes["refused_per_s_max"] > 0

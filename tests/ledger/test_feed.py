@@ -217,8 +217,10 @@ async def test_only_what_is_acknowledged_is_shown(database: Database, monkeypatc
         monkeypatch.setattr(Session, "append", held_up)
         commands = transfer(debit, credit)
         riding = ledger.writer.submit(commands)
+        async with asyncio.timeout(15):
+            while len(await journal(database)) != len(before) + 1:
+                await asyncio.sleep(0.02)
         await asyncio.sleep(QUIET_S)
-        assert len(await journal(database)) == len(before) + 1
         for _ in range(2):
             assert await read_on(ledger, Reader(TENANT)) == before
             forget(ledger)

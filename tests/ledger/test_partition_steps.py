@@ -183,6 +183,7 @@ async def test_what_gets_no_lock_says_so_and_logs_no_error(database: Database) -
             " repeat('x', 1900)::bytea FROM generate_series(0, 3000) AS i",
             SOME_NS,
         )
+        await run_as_admin(database, "ALTER TABLE pyledger.journal_20231113 SET (autovacuum_enabled = false)")
         async with other.transaction():
             await other.execute("LOCK TABLE pyledger.journal_20231113 IN SHARE UPDATE EXCLUSIVE MODE")  # as vacuum does
             assert await server.fetchval("SELECT pyledger.summarize_journal('journal_20231113', 0)") is None

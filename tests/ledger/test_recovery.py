@@ -205,14 +205,14 @@ async def test_life_is_shown_during_a_long_recovery(database: Database, monkeypa
     real = recovery_module.load_checkpoint
 
     async def slow(*arguments: Any) -> None:
-        await asyncio.sleep(3.2)
+        await asyncio.sleep(5.5)
         await real(*arguments)
 
     monkeypatch.setattr(recovery_module, "load_checkpoint", slow)
-    async with opened(database, lease_ms=2_000, wait=False) as first:
+    async with opened(database, lease_ms=4_000, wait=False) as first:
         await asyncio.sleep(0.2)
-        async with opened(database, lease_ms=2_000, wait=False) as second:
-            await asyncio.wait_for(first.serving(), 10)
+        async with opened(database, lease_ms=4_000, wait=False) as second:
+            await asyncio.wait_for(first.serving(), 15)
             assert second.state is State.STANDBY
             assert (
                 json.loads((await first.writer.submit(transfer(new_id(), new_id()))).body)["code"] == "ledger_not_found"

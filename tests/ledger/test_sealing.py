@@ -7,11 +7,13 @@ import json
 import random
 import time
 from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
 
 import pytest
 
 from pyledger.ledger import Filter, Ledger, seals
-from pyledger.ledger.nouns import SEAL_AFTER_S, SEAL_REST
+from pyledger.ledger.connections import QUERIES, connect
+from pyledger.ledger.nouns import SEAL_AFTER_S, SEAL_REST, SUSPECTS_MAX
 from pyledger.ledger.sealing import Sealing
 from pyledger.ledger.statements import Period
 from tests.ledger.test_partitions import leased, midweek, settled, spans
@@ -272,3 +274,22 @@ async def test_sealing_goes_on_whatever_is_cut(database: Database, whom: str) ->
             elif whom == "server":
                 await crash(ledger)
     assert await findings(database) == []
+
+
+@both
+async def test_ids_are_looked_up_one_by_one_in_what_is_large(database: Database) -> None:
+    """A planner that expects some to be found would read all of an older partition for the first of them."""
+    async with opened(database, seal_rows=PARTITION_ROWS) as ledger:
+        midweek(ledger)
+        accounts = await make_accounts(ledger)
+        for _ in range(2):
+            await fill(database, ledger, accounts, 8 * PARTITION_ROWS)
+        older, newer = (await all_sealed(database, ledger))[-2:]
+    connection = await connect(database.server_dsn, "test", seals.SETTINGS)
+    ids = [uuid4() for _ in range(SUSPECTS_MAX)]
+    bounds = (older["start_ns"], older["end_ns"], newer["start_ns"], newer["end_ns"])
+    plan = await connection.fetch(f"EXPLAIN {QUERIES['recorded_twice']}", [1] * len(ids), ids, *bounds)
+    await connection.close()
+    said = "\n".join(row[0] for row in plan)
+    assert said.count("_id_unique on") == 3, said
+    assert "Seq Scan" not in said, said

@@ -127,9 +127,9 @@ async def test_a_standby_takes_over_when_the_owner_loses_its_lock(database: Data
 
 
 async def test_an_idle_owner_shows_life_and_keeps_the_shard(database: Database) -> None:
-    async with opened(database, lease_ms=2_000) as first, opened(database, wait=False, lease_ms=2_000) as second:
+    async with opened(database, lease_ms=4_000) as first, opened(database, wait=False, lease_ms=4_000) as second:
         beat = await run_as_admin(database, "SELECT beat FROM pyledger.head")
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(5.5)
         assert second.state is State.STANDBY
         assert first.state is State.SERVING
         assert await run_as_admin(database, "SELECT beat FROM pyledger.head") >= beat + 2

@@ -174,7 +174,7 @@ async def test_guessing_keys_does_not_slow_down_who_has_one(guarded: ServerProce
         start = time.monotonic()
         for _ in range(10):
             await asyncio.to_thread(books.moved, amount="1")
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10  # a look-up for each guess would take 50
         assert {guess.result().status for guess in guesses} == {401}
 
 

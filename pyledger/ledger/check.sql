@@ -25,6 +25,10 @@ FROM pyledger.checkpoint AS kept WHERE kept.shard = $1 AND kept.seq > 0 AND NOT 
     SELECT FROM pyledger.batch
     WHERE batch.shard = $1 AND batch.seq = kept.seq AND batch.hash = kept.hash AND batch.last_ns = kept.last_ns
 )
+UNION ALL
+SELECT format('checkpoint of shard %s', $1::smallint),
+    format('it is of epoch %s, the shard is in epoch %s', kept.epoch, head.epoch)
+FROM pyledger.checkpoint AS kept JOIN pyledger.head USING (shard) WHERE kept.shard = $1 AND kept.epoch > head.epoch
 LIMIT $2
 
 -- name: sequence

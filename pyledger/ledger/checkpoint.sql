@@ -48,8 +48,7 @@ SELECT
 
 -- name: advance
 -- Last, so that its row is locked for a moment only: a takeover in between ends this transaction.
-UPDATE pyledger.checkpoint SET seq = $3, hash = $4, last_ns = $5, ledgers = $6, accounts = $7, holds = $8,
-    taken_at = clock_timestamp()
+UPDATE pyledger.checkpoint SET seq = $3, hash = $4, last_ns = $5, ledgers = $6, accounts = $7, holds = $8
 WHERE shard = $1 AND epoch = $2 AND seq <= $3
 RETURNING seq
 
@@ -68,8 +67,7 @@ WITH ledgers AS (DELETE FROM pyledger.ledger WHERE shard = $1), accounts AS (
 )
 UPDATE pyledger.checkpoint AS kept SET epoch = 0, seq = coalesce(base.seq, 0),
     hash = coalesce(base.hash, decode(repeat('00', 32), 'hex')), last_ns = coalesce(base.last_ns, 0),
-    ledgers = coalesce(base.ledgers, 0), accounts = coalesce(base.accounts, 0), holds = coalesce(base.holds, 0),
-    taken_at = clock_timestamp()
+    ledgers = coalesce(base.ledgers, 0), accounts = coalesce(base.accounts, 0), holds = coalesce(base.holds, 0)
 FROM (SELECT $1::smallint AS shard) AS asked LEFT JOIN pyledger.base USING (shard)
 WHERE kept.shard = asked.shard
 

@@ -224,9 +224,8 @@ WITH moved AS (
     WHERE shard = {shard} AND epoch = {epoch} AND seq = {seq} - 1 AND hash = decode('{prev_hash}', 'hex')
     RETURNING shard
 )
-INSERT INTO pyledger.batch (shard, seq, epoch, rows, first_ns, last_ns, root, hash)
-VALUES ((SELECT shard FROM moved), {seq}, {epoch}, {rows}, {first_ns}, {last_ns}, decode('{root}', 'hex'),
-    decode('{hash}', 'hex'))
+INSERT INTO pyledger.batch (shard, seq, rows, first_ns, last_ns, root, hash)
+VALUES ((SELECT shard FROM moved), {seq}, {rows}, {first_ns}, {last_ns}, decode('{root}', 'hex'), decode('{hash}', 'hex'))
 
 -- name: beat
 UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4

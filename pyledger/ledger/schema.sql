@@ -53,13 +53,11 @@ CREATE TABLE pyledger.journal (
 CREATE TABLE pyledger.batch (
     shard smallint NOT NULL,
     seq bigint NOT NULL,
-    epoch bigint NOT NULL,
     rows integer NOT NULL,
     first_ns bigint NOT NULL,
     last_ns bigint NOT NULL,
     root bytea NOT NULL,
     hash bytea NOT NULL,
-    committed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT batch_rows_positive CHECK (rows > 0),
     CONSTRAINT batch_times_in_order CHECK (first_ns <= last_ns)
 ) PARTITION BY RANGE (first_ns);
@@ -93,7 +91,6 @@ CREATE TABLE pyledger.checkpoint (
     ledgers bigint NOT NULL,
     accounts bigint NOT NULL,
     holds bigint NOT NULL,
-    taken_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT checkpoint_one_a_shard PRIMARY KEY (shard),
     CONSTRAINT checkpoint_hash_32_bytes CHECK (octet_length(hash) = 32)
 );
@@ -168,7 +165,6 @@ CREATE TABLE pyledger.signed_checkpoint (
     key_number bigint NOT NULL,
     key text COLLATE "C" NOT NULL,
     note text COLLATE "C" NOT NULL,
-    signed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT signed_checkpoint_size_and_key_unique PRIMARY KEY (shard, size, key_number),
     CONSTRAINT signed_checkpoint_size_positive CHECK (size > 0),
     CONSTRAINT signed_checkpoint_key_number_32_bits CHECK (key_number BETWEEN 0 AND 4294967295)

@@ -159,7 +159,7 @@ FROM pg_control_system()
 -- name: newest_signed
 -- What a text is made of, here and below: of a page that was damaged, that need not be UTF-8.
 SELECT size, key_number, textsend(key) AS key, textsend(note) AS note FROM pyledger.signed_checkpoint
-WHERE shard = $1 AND key_number = coalesce($2, key_number) ORDER BY size DESC, signed_at DESC LIMIT 1
+WHERE shard = $1 AND key_number = coalesce($2, key_number) ORDER BY size DESC, key_number LIMIT 1
 
 -- name: signed_of_size
 SELECT size, key_number, textsend(key) AS key, textsend(note) AS note FROM pyledger.signed_checkpoint

@@ -226,7 +226,7 @@ class Checkpoint(Struct):
     root: Annotated[str, Meta(description="The root over that many batches, in hexadecimal.")]
     origin: Annotated[str, Meta(description="Whose history it is of.")]
     key: Annotated[str, Meta(description="The public key that verifies it. Trust one that you have from elsewhere.")]
-    signed_at: Instant
+    until: Annotated[Instant, Meta(description="When the last row that it is over was recorded.")]
     note: Annotated[str, Meta(description="The checkpoint itself: a C2SP signed note.")]
 
 

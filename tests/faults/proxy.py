@@ -13,6 +13,7 @@ import enum
 import re
 import socket
 import struct
+import time
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -65,10 +66,11 @@ class Cut:
 
 @dataclass(slots=True)
 class Armed:
-    """A cut that waits for its byte. `struck` is set once it has broken a wire."""
+    """A cut that waits for its byte. `struck` is set once it has broken a wire, and `struck_ns` is when."""
 
     cut: Cut
     struck: asyncio.Event = field(default_factory=asyncio.Event)
+    struck_ns: int = 0
     link: Link | None = None
     """Where its marker was seen."""
     passed: dict[Way, bytearray] = field(default_factory=lambda: {way: bytearray() for way in Way})
@@ -129,6 +131,7 @@ class Link:
                 armed, passed = self._proxy.inspect(self, way, data)
                 await loop.sock_sendall(sink, data[:passed])
                 if armed is not None:
+                    armed.struck_ns = time.time_ns()
                     armed.struck.set()
                     return armed.cut
             sink.shutdown(socket.SHUT_WR)

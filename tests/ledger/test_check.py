@@ -48,6 +48,7 @@ PLANTED = {
     "the head": ("UPDATE pyledger.head SET seq = seq + 1", {"head", "chain"}),
     "the head's hash": ("UPDATE pyledger.head SET hash = sha256('x')", {"head", "chain"}),
     "the checkpoint's hash": ("UPDATE pyledger.checkpoint SET hash = sha256('x')", {"head"}),
+    "an epoch to come": ("UPDATE pyledger.checkpoint SET epoch = epoch + 1", {"head"}),
     "a balance": (
         "UPDATE pyledger.account SET credits_posted = credits_posted + 1 WHERE slot = 1",
         {"balances", "trial_balance", "checkpoint"},

@@ -77,7 +77,7 @@ async def filled(database: Database) -> asyncpg.Connection:
         " timeout_s, fingerprint) VALUES (0, 1, $1, gen_random_uuid(), 1, 3, 0, 5, 1, 1, 0, 0, '')",
         SOME_NS,
     )
-    await connection.execute("INSERT INTO pyledger.batch VALUES (0, 1, 1, 1, $1, $1, '', '')", SOME_NS)
+    await connection.execute("INSERT INTO pyledger.batch VALUES (0, 1, 1, $1, $1, '', '')", SOME_NS)
     return connection
 
 
@@ -143,7 +143,7 @@ async def test_the_reader_reads_and_nothing_else(database: Database) -> None:
 async def test_an_impossible_time_finds_no_partition(database: Database) -> None:
     connection = await filled(database)
     with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
-        await connection.execute("INSERT INTO pyledger.batch VALUES (0, 2, 1, 1, 1, 1, '', '')")
+        await connection.execute("INSERT INTO pyledger.batch VALUES (0, 2, 1, 1, 1, '', '')")
     await connection.close()
 
 
@@ -185,7 +185,7 @@ async def test_partitions_are_made_beside_an_open_append(database: Database) -> 
     """Neither waits for the other: an append goes on while the next weeks are made."""
     writing = await filled(database)
     await writing.execute("BEGIN")
-    await writing.execute("INSERT INTO pyledger.batch VALUES (0, 2, 1, 1, $1, $1, '', '')", SOME_NS)
+    await writing.execute("INSERT INTO pyledger.batch VALUES (0, 2, 1, $1, $1, '', '')", SOME_NS)
     making = await asyncpg.connect(database.server_dsn, server_settings={"lock_timeout": "2000"})
     await making.fetchval("SELECT pyledger.make_partitions($1, 5)", SOME_NS)
     await writing.execute("COMMIT")

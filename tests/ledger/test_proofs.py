@@ -17,6 +17,7 @@ from pyledger.ledger.proofs import BadKey, Contradiction, PublicKey, SigningKey
 from pyledger.ledger.proofs.document import BadProof, verify, verify_consistency
 from pyledger.ledger.proofs.notes import Checkpoint, Signed
 from pyledger.ledger.proofs.signer import Signer
+from pyledger.ledger.times import instant
 from tests.ledger.tools import (
     TENANT,
     fields,
@@ -220,7 +221,10 @@ async def test_a_key_is_replaced_and_the_old_checkpoints_stand(database: Databas
         new = await proof_of(ledger, ids[0])
         assert verify(old, [key]).checkpoint == verify(new, [new_key]).checkpoint
         page = await ledger.proofs.checkpoints(TENANT, None, 10)
-        assert {json.loads(each)["key"] for each in page.items} == {str(key), str(new_key)}
+        shown = [json.loads(each) for each in page.items]
+        assert {each["key"] for each in shown} == {str(key), str(new_key)}
+        last_ns = await run_as_admin(database, "SELECT last_ns FROM pyledger.batch WHERE seq = $1", shown[0]["size"])
+        assert {each["until"] for each in shown} == {instant(last_ns)}
         await ledger.writer.submit(transfer(*await make_more(ledger)))
         await signer_of(ledger).round()
     assert await findings(database, Path(outside)) == []

@@ -67,16 +67,34 @@ async def test_each_column_of_a_row_counts_and_the_row_is_named(database: Databa
 async def test_each_column_of_a_batch_counts_and_the_batch_is_named(database: Database) -> None:
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
-        for _ in range(2 * len(BATCH_COLUMNS) + 3):
+        for _ in range(2 * len(BATCH_COLUMNS) + 5):
             await ledger.writer.submit(transfers([fields(debit, credit), fields(debit, credit)]))
     for seq, (column, value) in zip(range(4, 99, 2), BATCH_COLUMNS.items(), strict=False):
         await run_as_admin(database, f"UPDATE pyledger.batch SET {column} = {value} WHERE seq = {seq}")
     await run_as_admin(database, "UPDATE pyledger.batch SET seq = seq + 1000 WHERE seq = 14")
+    await run_as_admin(database, "UPDATE pyledger.batch SET shard = 1 WHERE seq = 16")
     found = await findings(database)
     for seq in (4, 6, 8, 10, 12):
         says(found, f"batch {seq}", "its")
     says(found, "batch 14", "it is missing")
     says(found, "batch 1014")
+    says(found, "batch 17", "the batch before it is 15")
+
+
+@pytest.mark.parametrize(
+    ("table", "changed"),
+    [
+        ("journal", {*ROW_COLUMNS}),
+        ("batch", {*BATCH_COLUMNS, "seq", "shard"}),
+        ("signed_checkpoint", {"shard", "size", "key_number", "key", "note"}),
+    ],
+)
+async def test_no_column_is_left_out_here(database: Database, table: str, changed: set[str]) -> None:
+    query = (
+        "SELECT array_agg(column_name::text) FROM information_schema.columns"
+        " WHERE table_schema = 'pyledger' AND table_name = $1"
+    )
+    assert set(await run_as_admin(database, query, table)) == changed
 
 
 async def signed_books(database: Database, key: str, outside: Path, batches: int = 8) -> None:

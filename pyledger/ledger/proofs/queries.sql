@@ -60,23 +60,27 @@ ON CONFLICT ON CONSTRAINT signed_checkpoint_size_and_key_unique DO NOTHING
 RETURNING size
 
 -- name: newest_signed
-SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
-WHERE shard = $1 ORDER BY size DESC, signed_at DESC LIMIT 1
+-- Of several keys' own, here and below: whoever asks after a change of keys expects the new one.
+SELECT size, key_number, key, note FROM pyledger.signed_checkpoint
+WHERE shard = $1 ORDER BY size DESC, key_number = $2 DESC, key_number LIMIT 1
 
 -- name: newest_signed_by
-SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+SELECT size, key_number, key, note FROM pyledger.signed_checkpoint
 WHERE shard = $1 AND key_number = $2 ORDER BY size DESC LIMIT 1
 
 -- name: signed_of_size
-SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
-WHERE shard = $1 AND size = $2 ORDER BY signed_at DESC LIMIT 1
+SELECT size, key_number, key, note FROM pyledger.signed_checkpoint
+WHERE shard = $1 AND size = $3 ORDER BY key_number = $2 DESC, key_number LIMIT 1
 
 -- name: signed_page
-SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+SELECT size, key_number, key, note FROM pyledger.signed_checkpoint
 WHERE shard = $1 AND (size, key_number) < ($2, $3) ORDER BY size DESC, key_number DESC LIMIT $4
 
+-- name: batch_times
+SELECT seq, last_ns FROM pyledger.batch WHERE shard = $1 AND seq = ANY ($2::bigint[])
+
 -- name: signed_after
-SELECT size, key_number, key, note, signed_at FROM pyledger.signed_checkpoint
+SELECT size, key_number, key, note FROM pyledger.signed_checkpoint
 WHERE shard = $1 AND (size, key_number) > ($2, $3) ORDER BY size, key_number LIMIT $4
 
 -- name: signed_bytes_after

@@ -23,6 +23,7 @@ from pyledger.ledger.proofs.rows import read_row
 from pyledger.ledger.proofs.signer import Signer
 from pyledger.ledger.proofs.store import Kept, Store
 from pyledger.ledger.reads import Page
+from pyledger.ledger.times import instant
 from pyledger.ledger.writer import Writer
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class CheckpointRow(msgspec.Struct, frozen=True):
     root: str
     origin: str
     key: str
-    signed_at: str
+    until: str
     note: str
 
 
@@ -49,17 +50,16 @@ class Proofs:
 
     def __init__(self, pool: Pool, writer: Writer, settings: Settings) -> None:
         """Raises `BadKey` if a signing key is set and cannot be used."""
-        self._store, self._writer = Store(pool, settings.shard), writer
+        self._writer = writer
         self._gone = Gone(pool, settings.shard)
         self.signer: Signer | None = None
-        if settings.signing_key:
-            self.signer = Signer(
-                self._store,
-                writer,
-                SigningKey.load(Path(settings.signing_key)).of_shard(settings.shard),
-                place(settings.signing_dir, settings.shard),
-                interval_s=settings.signing_interval_s,
-            )
+        if not settings.signing_key:
+            self._store = Store(pool, settings.shard)
+            return
+        key = SigningKey.load(Path(settings.signing_key)).of_shard(settings.shard)
+        self._store = Store(pool, settings.shard, int.from_bytes(key.public.id))
+        outside = place(settings.signing_dir, settings.shard)
+        self.signer = Signer(self._store, writer, key, outside, interval_s=settings.signing_interval_s)
 
     async def keep(self) -> None:
         """Sign for as long as the shard is ours, if there is a key. Never ends by itself then."""
@@ -131,7 +131,9 @@ class Proofs:
         if len(found) > limit:
             last = found[limit - 1]
             following = cursors.seal(tenant, _QUESTION, last.size.to_bytes(8) + last.key_number.to_bytes(4))
-        return Page([msgspec.json.encode(_row(each)) for each in found[:limit]], following)
+        page = found[:limit]
+        until_ns = await self._fetch(self._store.times(sorted({each.size for each in page})))
+        return Page([msgspec.json.encode(_row(each, until_ns[each.size])) for each in page], following)
 
     async def consistency(self, first: int, second: int) -> bytes | None:
         """The proof that one checkpoint goes on where another ended; None if one of them does not exist."""
@@ -155,7 +157,6 @@ class Proofs:
         return found
 
 
-def _row(kept: Kept) -> CheckpointRow:
+def _row(kept: Kept, until_ns: int) -> CheckpointRow:
     checkpoint = Signed.parse(kept.note).checkpoint
-    signed_at = kept.signed_at.isoformat().replace("+00:00", "Z")
-    return CheckpointRow(kept.size, checkpoint.root.hex(), checkpoint.origin, kept.key, signed_at, kept.note)
+    return CheckpointRow(kept.size, checkpoint.root.hex(), checkpoint.origin, kept.key, instant(until_ns), kept.note)

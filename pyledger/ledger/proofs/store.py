@@ -4,7 +4,6 @@ The invariant: everything here follows from the journal and can be dropped, but 
 asked for one proof is bounded: the rows of one batch, and some hundred hashes for each factor of 256 in batches.
 """
 
-import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,18 +32,17 @@ class Kept:
     key_number: int
     key: str
     note: str
-    signed_at: datetime.datetime
 
 
 def _kept(row: Any) -> Kept:
-    return Kept(row["size"], row["key_number"], row["key"], row["note"], row["signed_at"])
+    return Kept(row["size"], row["key_number"], row["key"], row["note"])
 
 
 class Store:
-    """Of one shard, through the pool of reads."""
+    """Of one shard, through the pool of reads. `key_number` is of the key whose checkpoints come before others'."""
 
-    def __init__(self, pool: Pool, shard: int) -> None:
-        self._pool, self.shard = pool, shard
+    def __init__(self, pool: Pool, shard: int, key_number: int = -1) -> None:
+        self._pool, self.shard, self._key_number = pool, shard, key_number
 
     async def nodes(self, ranges: Iterable[Range]) -> Nodes:
         """The nodes that the hashes of some subtrees follow from. Raises `Contradiction` if one is missing."""
@@ -158,8 +156,8 @@ class Store:
         await self._pool.rows("keep_signed", self.shard, epoch, *signed, of=PROOFS)
 
     async def newest(self) -> Kept | None:
-        """The newest signed checkpoint."""
-        rows = await self._pool.rows("newest_signed", self.shard, of=PROOFS)
+        """The newest signed checkpoint, our own of several."""
+        rows = await self._pool.rows("newest_signed", self.shard, self._key_number, of=PROOFS)
         return _kept(rows[0]) if rows else None
 
     async def newest_by(self, key_number: int) -> Kept | None:
@@ -168,13 +166,20 @@ class Store:
         return _kept(rows[0]) if rows else None
 
     async def of_size(self, size: int) -> Kept | None:
-        """The signed checkpoint of a size, the latest signed of several."""
-        rows = await self._pool.rows("signed_of_size", self.shard, size, of=PROOFS)
+        """The signed checkpoint of a size, our own of several."""
+        rows = await self._pool.rows("signed_of_size", self.shard, self._key_number, size, of=PROOFS)
         return _kept(rows[0]) if rows else None
 
     async def page(self, below: tuple[int, int], limit: int) -> list[Kept]:
         """Signed checkpoints below a size and key number, the largest first."""
         return [_kept(row) for row in await self._pool.rows("signed_page", self.shard, *below, limit, of=PROOFS)]
+
+    async def times(self, seqs: list[int]) -> dict[int, int]:
+        """When the last row of each of these batches was recorded, in nanoseconds. Raises `Contradiction`."""
+        found = dict(await self._pool.rows("batch_times", self.shard, seqs, of=PROOFS))
+        if missing := set(seqs) - found.keys():
+            raise Contradiction(f"batch {min(missing)} is missing")
+        return found
 
     async def after(self, position: tuple[int, int], limit: int) -> list[Kept]:
         """Signed checkpoints after a size and key number, the smallest first."""

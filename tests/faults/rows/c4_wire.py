@@ -71,6 +71,8 @@ class Cutter:
     def __init__(self, here: Ground, proxy: Proxy, sql: asyncpg.Connection[Any]) -> None:
         self.here, self.proxy, self.sql = here, proxy, sql
         self.accounts = [str(new_id()) for _ in range(3)]
+        self.epoch = 0
+        """Before the cut."""
         self.by_first = False
         """Whether what was sent ahead was with the first session."""
         self._idle: list[Connection] = []
@@ -160,8 +162,9 @@ class Cutter:
             await asyncio.sleep(BETWEEN_TRIES_S)
         raise AssertionError("no rows are sent ahead")
 
-    async def cut(self, place: Place, chance: random.Random) -> tuple[bool, list[Told]]:
-        """Cut there, and learn what became of whatever was asked; whether the wire was cut."""
+    async def cut(self, place: Place, chance: random.Random) -> tuple[int, list[Told]]:
+        """Cut there, and learn what became of whatever was asked; when the wire was cut, 0 if it was not."""
+        self.epoch = await self.sql.fetchval(EPOCH)
         how = chance.choice(BREAKS)
         marker = AHEAD if place.shape in BEFORE else APPEND
         cuts = [Cut(place.way, place.after_bytes, how, marker=marker, only=WRITER)]
@@ -170,7 +173,7 @@ class Cutter:
             cuts.append(Cut(*again, marker=FENCE, only=WRITER))
         if place.shape in BEFORE:
             sent, told = await self.ahead(place.shape, *cuts)
-            return sent.struck.is_set(), told
+            return sent.struck_ns, told
         full = place.shape == "full"
         company = [chance.random() * COMPANY_S for _ in range(1 if full else 3)]
         if not full and chance.random() > COMPANY_SHARE:
@@ -179,14 +182,14 @@ class Cutter:
         asks = [self.ask(place.shape), *(self.later(seconds, full) for seconds in company)]
         told = [each for answers in await asyncio.gather(*asks) for each in answers]
         self.proxy.arm()
-        return armed[0].struck.is_set(), told
+        return armed[0].struck_ns, told
 
     async def later(self, seconds: float, full: bool) -> list[Told]:
         """Company for the one that is cut: a full batch that waits is decided while that one commits."""
         await asyncio.sleep(seconds)
         return await self.ask("full" if full else "one")
 
-    async def judge(self, place: Place, struck: bool, told: list[Told]) -> tuple[list[str], bool]:
+    async def judge(self, place: Place, struck_ns: int, told: list[Told]) -> tuple[list[str], bool]:
         """What is wrong with what was told, by the journal; and whether the cut batch was there all the same."""
         wrong, ids = [], [each for each, *_ in told]
         rows = await self.sql.fetch(FOUND, ids)
@@ -202,7 +205,9 @@ class Cutter:
             elif nanoseconds(at) != found[0]["recorded_ns"]:
                 wrong.append(f"{each} was answered with {at}, the journal says {found[0]['recorded_ns']}")
         first = by_id[ids[0]]
-        landed = bool(first) and struck and first[0]["epoch"] < first[0]["now"]
+        # What a fence finds missing is decided again, by the same clock. (Rows whose way ahead was cut are sent again.)
+        fenced = self.epoch < await self.sql.fetchval(EPOCH)
+        landed = bool(first) and fenced and first[0]["recorded_ns"] < struck_ns
         if landed and not place.whole:
             wrong.append(f"{ids[0]} is there, but the wire was cut before PostgreSQL had its COMMIT")
         return wrong, landed
@@ -216,10 +221,8 @@ class Cutter:
         return [] if same else [f"{each}: {status} {said} at first, {again} when asked again"]
 
 
-FOUND: Final = """
-SELECT j.id, j.status, j.recorded_ns, b.epoch, (SELECT epoch FROM pyledger.head WHERE shard = 0) AS now
-FROM pyledger.journal AS j JOIN pyledger.batch AS b USING (shard, seq) WHERE j.id = ANY($1)
-"""
+EPOCH: Final = "SELECT epoch FROM pyledger.head WHERE shard = 0"
+FOUND: Final = "SELECT id, status, recorded_ns FROM pyledger.journal WHERE id = ANY($1)"
 
 
 def nanoseconds(text: str) -> int:
@@ -262,11 +265,11 @@ async def one(cutter: Cutter, number: int, place: Place, asked: Run) -> Cycle:
     began = time.monotonic()
     wrong: list[str] = []
     notes: dict[str, Any] = {"shape": place.shape, "cut": f"{place.way} {place.after_bytes}", "in": place.within}
-    struck = landed = False
+    struck_ns, landed = 0, False
     try:
-        struck, told = await cutter.cut(place, chance)
+        struck_ns, told = await cutter.cut(place, chance)
         notes["learnt_ms_max"] = round((time.monotonic() - began) * 1000, 1)
-        wrong, landed = await cutter.judge(place, struck, told)
+        wrong, landed = await cutter.judge(place, struck_ns, told)
         if place.shape not in ("linked", "full") and chance.random() < RETRY_SHARE:
             wrong += await cutter.replays(told, place.shape)
     except (OSError, TimeoutError, AssertionError) as error:
@@ -274,6 +277,7 @@ async def one(cutter: Cutter, number: int, place: Place, asked: Run) -> Cycle:
     if number % CHECK_EACH == CHECK_EACH - 1 or number == asked.numbers[-1]:
         assert cutter.here.database is not None
         wrong += [f"check: {each.place}: {each.wrong}" for each in await findings(cutter.here.database)]
+    struck = bool(struck_ns)
     notes |= {"landed": int(landed), "again": int(struck and not landed), "missed": int(not struck)}
     if place.shape in BEFORE:
         notes |= {"ahead": int(struck), "ahead_by_first": int(struck and cutter.by_first)}

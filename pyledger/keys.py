@@ -44,10 +44,11 @@ async def revoke(settings: Settings, key_id: str) -> bool:
 async def _owner(settings: Settings) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A connection of the schema's owner, to a database that has the schema."""
     async with open_database(settings) as database:
-        if database.embedded:
-            await migrate.upgrade(database.owner_dsn)
         connection = await asyncpg.connect(database.owner_dsn, timeout=CONNECT_TIMEOUT_S)
         try:
+            # One that an older server may be at work on is left as it is.
+            if database.embedded and await migrate.schema_version(connection) is None:
+                await migrate.upgrade(database.owner_dsn)
             yield connection
         finally:
             await connection.close()

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from pyledger._rust import Engine
 from pyledger.embedded import open_database
-from pyledger.ledger import check, checkpoint, migrate, seals
+from pyledger.ledger import check, checkpoint, seals
 from pyledger.ledger.proofs import PublicKey, SigningKey, drop_subtrees
 from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
@@ -28,8 +28,6 @@ async def prove(settings: Settings, *, show: bool) -> list[check.Finding]:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not show) as bars:
         tasks: dict[str, TaskID] = {}
         async with open_database(settings) as database:
-            if database.embedded:
-                await migrate.upgrade(database.owner_dsn)
             where = place(settings.signing_dir, settings.shard)
             async for report in check.check(
                 database.owner_dsn, settings.shard, lambda: _new_engine(settings), where, _own_keys(settings)

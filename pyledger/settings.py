@@ -137,7 +137,7 @@ class Settings:
     signing_dir: str = _setting("", "directory where signed checkpoints are kept outside the database, too")
     seal_rows: int = _setting(
         5_000_000,
-        "a partition of the journal ends with about so many rows, at least a quarter of them",
+        "a partition of the journal ends with about so many rows, a quarter of them at least, or what comes in 10 s",
         low=1_000,
         high=400_000_000,
     )

@@ -19,6 +19,7 @@ from pyledger._rust import GENESIS_HASH, Corrupt, Engine, prove_row
 from pyledger.ledger import seals
 from pyledger.ledger.archived_check import ArchivedCheck
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, UNREADABLE, connect, stream_copy
+from pyledger.ledger.migrate import require_schema
 from pyledger.ledger.nouns import (
     CHECK_BATCHES_MAX,
     CHECK_SLICE_ROWS,
@@ -88,6 +89,7 @@ async def check(
     try:
         connection = await connect(url, f"pyledger check {shard}", _SESSION)
         try:
+            await require_schema(connection)
             proofs = ProofCheck(connection, shard, place, keys)
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 try:
@@ -254,9 +256,8 @@ class _Replay:
             if not whole or own != link:
                 self._broken += 1
                 yield Finding("chain", f"batch {seq}", _HASH_WRONG if whole else _ROOT_WRONG)
-            if not whole:
                 bounds = (self._shard, FINDINGS_MAX, seq, first_ns, last_ns)
-                for row in await self._connection.fetch(_QUERIES["late_rows"], *bounds):
+                for row in await self._connection.fetch(_QUERIES["late_rows"], *bounds, own != link, whole):
                     yield Finding("rows", row["place"], row["wrong"])
 
     async def _base(self, engine: Engine) -> AsyncIterator[Finding]:

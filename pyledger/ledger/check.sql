@@ -62,22 +62,25 @@ WHERE (found.rows, found.first_ns, found.last_ns) IS DISTINCT FROM (batch.rows, 
 ORDER BY 1 LIMIT $2
 
 -- name: late_rows
--- Of a batch that is not what it was, the rows that another transaction wrote than its own; or, where it was restored
--- and no row has its transaction, than most of them. Of a single row nothing needs to be guessed.
+-- Of a batch that is not what it was, the rows that another transaction wrote than its own; or, where the batch itself was
+-- changed ($6) or restored and no row has its transaction, than most of them, or than the oldest of as many. Of a single
+-- row nothing needs to be guessed, unless it is what the root was made of ($7).
 WITH written AS (
-    SELECT tenant, id, seq, xmin::text AS writer FROM pyledger.journal
+    SELECT tenant, id, seq, xmin::text AS writer, age(xmin) FROM pyledger.journal
     WHERE shard = $1 AND recorded_ns BETWEEN $4 AND $5
 ), usual AS (
     SELECT count(*) AS rows, coalesce(
-        max(writer) FILTER (WHERE writer = (SELECT xmin::text FROM pyledger.batch WHERE shard = $1 AND seq = $3)),
-        mode() WITHIN GROUP (ORDER BY writer)
+        max(writer) FILTER (
+            WHERE NOT $6 AND writer = (SELECT xmin::text FROM pyledger.batch WHERE shard = $1 AND seq = $3)
+        ),
+        (SELECT writer FROM written GROUP BY writer ORDER BY count(*) DESC, max(age) DESC LIMIT 1)
     ) AS writer FROM written
 )
 SELECT format('tenant %s, id %s', tenant, id) AS place,
     CASE WHEN seq <> $3 THEN format('it stands among the rows of batch %s and says batch %s', $3::bigint, seq)
         WHEN usual.rows = 1 THEN 'it is the only row of a batch that was changed'
         ELSE 'it was written later than the rest of its batch' END AS wrong
-FROM written, usual WHERE seq <> $3 OR usual.rows = 1 OR written.writer <> usual.writer
+FROM written, usual WHERE seq <> $3 OR usual.rows = 1 AND NOT $7 OR written.writer <> usual.writer
 LIMIT $2
 
 -- name: ids

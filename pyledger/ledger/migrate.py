@@ -24,6 +24,13 @@ async def schema_version(connection: asyncpg.Connection) -> str | None:
     return None if version is None else str(version)
 
 
+async def require_schema(connection: asyncpg.Connection) -> None:
+    """Refuse a database of another version, where an older server may be at work. Raises `StartupRefused`."""
+    if (found := await schema_version(connection)) != SCHEMA_VERSION:
+        has = "no schema" if found is None else f"schema {found}"
+        raise StartupRefused(f"the database has {has}, this version needs {SCHEMA_VERSION}: serve with it first")
+
+
 async def upgrade(owner_url: str) -> str:
     """Bring the database to `SCHEMA_VERSION`, as a role that may own the schema; returns the version.
 
@@ -40,6 +47,10 @@ async def upgrade(owner_url: str) -> str:
             )
         if found != SCHEMA_VERSION:
             await _run(owner_url)
+    except asyncpg.LockNotAvailableError as error:
+        raise StartupRefused(
+            "cannot migrate the database: somebody reads it for long, a backup or a check; start again after that"
+        ) from error
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StartupRefused(f"cannot migrate the database: {first_line(error)}") from error
     return SCHEMA_VERSION
@@ -69,6 +80,7 @@ async def _run(owner_url: str) -> None:
         driver = connection.connection.dbapi_connection
         driver.run_async(lambda raw: raw.execute(bootstrap))  # type: ignore[union-attr]
         connection.exec_driver_sql(_QUERIES["become_owner"])
+        connection.exec_driver_sql(_QUERIES["wait_briefly"])
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.exec_driver_sql(_QUERIES["grant_version"])

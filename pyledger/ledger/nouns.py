@@ -77,7 +77,7 @@ PIECES_MAX: Final = 64
 """Partitions of one week. A look-up of an old id locks each and its indexes, and PostgreSQL has some thousand locks."""
 SEAL_AFTER_S: Final = 10
 """So long after its end a partition is sealed: clocks of servers differ by two seconds and are looked at every five."""
-SEAL_REST: Final = 4
+SEAL_REST: Final = 6
 """Between two steps of sealing a partition so many times what the last took: an index takes half of the rate of full
 batches while it is built, on two cores."""
 SEAL_PAGES: Final = 1_024

@@ -310,11 +310,12 @@ BEGIN
 END $$;
 
 -- The end of an owner is the schema that it knows. One from before there were archives would execute what is archived
--- a second time; it may have stood by since before the migration, and asks for the schema when it connects only.
+-- a second time, and one of before 0010 could append nothing; it may have stood by since before the migration, and asks
+-- for the schema when it connects only.
 CREATE FUNCTION pyledger.refuse_older_owner() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF right(new.owner, 5) !~ '^:[0-9]{4}$' OR right(new.owner, 5) COLLATE "C" < ':0009' THEN
+    IF right(new.owner, 5) !~ '^:[0-9]{4}$' OR right(new.owner, 5) COLLATE "C" < ':0010' THEN
         RAISE EXCEPTION 'a server of an older version cannot take this shard over any more: stop it'
             USING ERRCODE = 'restrict_violation';
     END IF;

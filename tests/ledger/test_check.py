@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
+from pyledger._rust import prove_row
 from pyledger.ledger import StartupRefused
 from pyledger.ledger.check import Progress, check
+from pyledger.ledger.proofs.store import PROOFS
 from tests.ledger.tools import (
+    copy_of,
     fields,
     findings,
     make_accounts,
@@ -103,6 +106,28 @@ async def test_what_was_planted_is_found(database: Database, what: str) -> None:
     assert all(finding.place and finding.wrong for finding in found)
 
 
+@pytest.mark.parametrize("fits", [False, True])
+async def test_a_row_that_was_changed_with_its_root_is_named(database: Database, fits: bool) -> None:
+    async with opened(database) as ledger:
+        debit, credit = await make_accounts(ledger)
+        for rows in (2, 3):
+            sent = [fields(debit, credit, reference=f"{rows} {number}") for number in range(rows)]
+            await ledger.writer.submit(transfers(sent))
+    for rows, seq in ((2, 3), (3, 4)):
+        change = f"UPDATE pyledger.journal SET amount = amount + 1 WHERE reference = '{rows} 1'"
+        root = f"UPDATE pyledger.batch SET root = $1 WHERE seq = {seq} RETURNING first_ns"
+        first_ns = await run_as_admin(database, f"WITH changed AS ({change}) {root}", b"x" * 32)
+        if fits:
+            copied = await copy_of(database, PROOFS["copy_batch"], 0, first_ns, first_ns + rows - 1)
+            await run_as_admin(database, root, prove_row(copied, 0)[1])
+    found = await findings(database)
+    named = {each.place.split()[-1] for each in found if "written later" in each.wrong}
+    ids = "SELECT array_agg(id::text) FROM pyledger.journal WHERE reference IN ('2 1', '3 1')"
+    assert named == set(await run_as_admin(database, ids))
+    wrong = "its hash is not that" if fits else "its rows are not those"
+    assert {"batch 3", "batch 4"} <= {each.place for each in found if wrong in each.wrong}
+
+
 async def test_it_runs_beside_a_server_that_goes_on(database: Database) -> None:
     async with opened(database) as ledger:
         debit, credit = await make_accounts(ledger)
@@ -114,7 +139,7 @@ async def test_it_runs_beside_a_server_that_goes_on(database: Database) -> None:
 async def test_an_empty_shard_and_a_missing_one(database: Database, empty_database: Database) -> None:
     with pytest.raises(StartupRefused, match="no shard 0"):
         await findings(database)
-    with pytest.raises(StartupRefused, match="cannot check"):
+    with pytest.raises(StartupRefused, match="the database has no schema"):
         await findings(empty_database)
     async with opened(database):
         pass
@@ -130,3 +155,10 @@ async def test_many_open_holds_are_checked_in_seconds(database: Database) -> Non
             assert (await ledger.writer.submit(transfers(held))).outcome == "batch"
     async with asyncio.timeout(20):
         assert await findings(database) == []
+
+
+async def test_an_older_schema_is_left_alone(database: Database) -> None:
+    await run_as_admin(database, "UPDATE pyledger.alembic_version SET version_num = '0009'")
+    with pytest.raises(StartupRefused, match="has schema 0009, this version needs"):
+        await findings(database)
+    assert await run_as_admin(database, "SELECT version_num FROM pyledger.alembic_version") == "0009"

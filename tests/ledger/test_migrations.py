@@ -57,6 +57,17 @@ async def test_a_newer_schema_is_left_alone(database: Database) -> None:
         await migrate.upgrade(database.owner_dsn)
 
 
+async def test_migrating_waits_briefly_for_whoever_reads(database: Database) -> None:
+    """Appends would wait in line behind it. The last revision is run again, as if it had not been."""
+    await run_as_admin(database, "UPDATE pyledger.alembic_version SET version_num = '0009'")
+    connection = await asyncpg.connect(database.admin_dsn)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM pyledger.batch")
+        with pytest.raises(StartupRefused, match="somebody reads it for long, a backup or a check"):
+            await migrate.upgrade(database.owner_dsn)
+    await connection.close()
+
+
 async def test_migrating_without_the_right_says_so_in_one_line(empty_database: Database) -> None:
     with pytest.raises(StartupRefused, match=r"^cannot migrate the database: .*denied.*$"):
         await migrate.upgrade(empty_database.reader_dsn)

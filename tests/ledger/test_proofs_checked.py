@@ -109,7 +109,8 @@ async def signed_books(database: Database, key: str, outside: Path, batches: int
 async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_path: Path) -> None:
     key, public = make_key(tmp_path)
     outside = tmp_path / "outside"
-    await signed_books(database, key, outside, 9)
+    await signed_books(database, key, outside, 10)
+    other_key = make_key(tmp_path, "other")[1]
     assert await findings(database, outside) == []
     other = "CASE substr(note, length(note) - 5, 1) WHEN 'Z' THEN 'Y' ELSE 'Z' END"  # letter of a signature
     changes = {
@@ -120,12 +121,13 @@ async def test_each_part_of_a_signed_checkpoint_counts(database: Database, tmp_p
         7: "key_number = key_number # 1",
         8: f"key = replace(key, '{str(public)[-8:]}', 'AAAAAAA=')",
         9: "shard = 5",
+        10: f"key = '{other_key}'",
     }
     for size, change in changes.items():
         await run_as_admin(database, f"UPDATE pyledger.signed_checkpoint SET {change} WHERE size = {size}")
     found = await findings(database, outside)
     assert {each.step for each in found} == {"proofs"}
-    for size in (3, 4, 5, 66, 7, 8):
+    for size in (3, 4, 5, 66, 7, 8, 10):
         says(found, f"checkpoint of {size} batches")
     says(found, "checkpoints of shard 5", "there is no such shard, and 1 of them")
     number = int.from_bytes(public.id)

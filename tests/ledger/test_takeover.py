@@ -86,12 +86,13 @@ async def test_a_second_server_waits_and_takes_over_when_the_first_stops(databas
 
 
 @both
-async def test_a_standby_of_an_older_version_never_takes_over(database: Database) -> None:
+@pytest.mark.parametrize("owner", ["a host:1:0123456789abcdef", "a host:1:0123456789abcdef:0009"])
+async def test_a_standby_of_an_older_version_never_takes_over(database: Database, owner: str) -> None:
     """It stood by since before the migration, so it has seen no schema but its own; and would not know archived ids."""
     async with opened(database) as first:
         debit, credit = await make_accounts(first)
         async with opened(database, wait=False) as older:
-            older._owner = "a host:1:0123456789abcdef"
+            older._owner = owner
             await until(lambda: older.state is State.STANDBY)
             await first.close()
             await until(lambda: "older version" in older.stats.reason)

@@ -18,7 +18,7 @@ import asyncpg
 from pyledger import _rust
 from pyledger.ledger import Database, Ledger
 from pyledger.ledger.check import Finding, check
-from pyledger.ledger.connections import copy_through
+from pyledger.ledger.connections import copy_through, stream_copy
 from pyledger.ledger.proofs import SigningKey
 from pyledger.ledger.proofs.outside import place
 from pyledger.settings import Settings
@@ -119,6 +119,17 @@ async def run_as_admin(database: TestDatabase, statement: str, *arguments: objec
     try:
         await connection.execute("SET session_replication_role = replica")
         return await connection.fetchval(statement, *arguments)
+    finally:
+        await connection.close()
+
+
+async def copy_of(database: TestDatabase, query: str, *arguments: object) -> bytes:
+    """The rows of a query, as one binary COPY stream."""
+    connection = await asyncpg.connect(database.admin_dsn)
+    try:
+        pieces: list[bytes] = []
+        await stream_copy(connection, query, *arguments, take=pieces.append)
+        return b"".join(pieces)
     finally:
         await connection.close()
 

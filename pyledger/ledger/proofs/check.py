@@ -106,7 +106,7 @@ class ProofCheck:
                 try:
                     key = PublicKey.parse(row["key"].decode("utf-8", "replace"))
                     self._keys.setdefault((key.name, key.id), key)
-                    yield self._read(place, name, row["note"].decode("utf-8", "replace"))
+                    yield self._read(place, name, row["note"].decode("utf-8", "replace"), beside=key)
                 except BadKey as error:
                     yield place, str(error)
             position = (rows[-1]["size"], rows[-1]["key_number"])
@@ -123,8 +123,10 @@ class ProofCheck:
         if self._newest is not None:
             yield NEWEST, self._newest
 
-    def _read(self, place: str, name: str, note: str, *, kept: bool = True) -> _Claim | Wrong:
-        """A checkpoint that is right by itself, or what is wrong with it."""
+    def _read(
+        self, place: str, name: str, note: str, *, kept: bool = True, beside: PublicKey | None = None
+    ) -> _Claim | Wrong:
+        """A checkpoint that is right by itself, or what is wrong with it; `beside` is the key stored with it."""
         try:
             signed = Signed.parse(note)
             key, said = signed.verify(self._keys.values()), signed.checkpoint
@@ -132,6 +134,8 @@ class ProofCheck:
             return place, str(error)
         if name not in (NEWEST, name_of(said.size, int.from_bytes(key.id))):
             return place, f"it is the checkpoint of {said.size} batches that {key} signed"
+        if beside not in (None, key):
+            return place, f"{key} signed it, and {beside} is stored with it"
         return _Claim(said.size, said.root, place, kept)
 
     def _contradicts(self, claim: _Claim) -> Wrong | None:

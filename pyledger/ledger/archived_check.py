@@ -32,10 +32,16 @@ class ArchivedCheck:
     async def wrong(self) -> AsyncIterator[tuple[str, str]]:
         """What is wrong, and where."""
         self._archived = await self._connection.fetch(_QUERIES["archived"], self._shard)
+        left = FINDINGS_MAX
         for kept in self._archived:
-            digest, arguments = hashlib.sha256(), (self._shard, kept["start_ns"], kept["end_ns"])
-            said = await stream_copy(self._connection, _QUERIES["copy_kept"], *arguments, take=digest.update)
-            if (int(said.split()[-1]), digest.digest()) != (kept["kept_rows"], kept["kept_hash"]):
-                yield f"archive {kept['name']}", "what stayed of it is not what it was"
+            digest, bounds = hashlib.sha256(), (kept["start_ns"], kept["end_ns"])
+            said = await stream_copy(self._connection, _QUERIES["copy_kept"], self._shard, *bounds, take=digest.update)
+            if (int(said.split()[-1]), digest.digest()) == (kept["kept_rows"], kept["kept_hash"]):
+                continue
+            yield f"archive {kept['name']}", "what stayed of it is not what it was"
+            late = await self._connection.fetch(_QUERIES["late_kept"], self._shard, left, *bounds, kept["kept_rows"])
+            left -= len(late)
+            for row in late:
+                yield row["place"], row["wrong"]
         for row in await self._connection.fetch(_QUERIES["archived_ids"], self._shard, FINDINGS_MAX):
             yield row["place"], row["wrong"]

@@ -103,6 +103,10 @@ class Books:
         """Their names."""
         return {row["id"]: row["name"] for row in await self.rows("tenants")}
 
+    async def ledgers(self) -> frozenset[tuple[int, int]]:
+        """The tenant and the number of every ledger that there is."""
+        return frozenset((row["tenant"], row["number"]) for row in await self.rows("ledgers"))
+
     async def require_ledger(self, tenant: int, number: int) -> None:
         """Raises `RetentionError` unless a tenant has this ledger: what is mistyped would protect nothing."""
         # The id of the row that opened a ledger follows from its number; the core derives it.
@@ -136,18 +140,24 @@ class Books:
         # First, so that a hold which comes meanwhile is newer.
         holds_placed = await self.value("holds_placed")
         holds = [Hold(**row) for row in await self.rows("holds")]
+        ledgers = await self.ledgers()
         seen = []
         for partition in await self.partitions():
             parts: Sequence[Part] = ()
             if partition.rows and not partition.is_dropped and _may_be_due(policy, partition, now_ns):
                 parts = [Part(**row) for row in await self.rows("contents", of=partition.name)]
-            bound = [hold for hold in holds if await self._binds(hold, partition, parts)]
-            seen.append(Seen(partition, tuple(parts), tuple(bound), holds_placed))
+            bound = [hold for hold in holds if await self._binds(hold, partition, parts, ledgers)]
+            seen.append(Seen(partition, tuple(parts), tuple(bound), holds_placed, ledgers))
         return seen
 
-    async def _binds(self, hold: Hold, partition: Partition, parts: Sequence[Part]) -> bool:
-        """Whether a partition has rows that a hold protects."""
-        found = [part for part in parts if hold.tenant in (None, part.tenant) and hold.ledger in (None, part.ledger)]
+    async def _binds(
+        self, hold: Hold, partition: Partition, parts: Sequence[Part], ledgers: frozenset[tuple[int, int]]
+    ) -> bool:
+        """Whether a partition has rows that a hold protects, or a decline that may be about what it protects."""
+        own = [part for part in parts if hold.tenant in (None, part.tenant)]
+        if any((part.tenant, part.ledger) not in ledgers for part in own):
+            return True
+        found = [part for part in own if hold.ledger in (None, part.ledger)]
         if not found or hold.account is None:
             return bool(found)
         return bool(await self.value("has_account", hold.tenant, hold.account, of=partition.name))

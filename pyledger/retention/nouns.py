@@ -52,7 +52,8 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """How many rows of one ledger of a tenant a partition has; ledger 0 is where a decline knows none."""
+    """How many rows of one ledger of a tenant a partition has. Ledger 0 is where a decline knows none, and another
+    number that its tenant does not have is what a decline named: they moved nothing, and may be about any."""
 
     shard: int
     tenant: int

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pyledger.retention.nouns import Hold, Part, Partition
-from pyledger.retention.policy import Policy
+from pyledger.retention.policy import Policy, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Seen:
     holds: tuple[Hold, ...]
     holds_placed: int
     """How many there were in all when they were looked at."""
+    ledgers: frozenset[tuple[int, int]]
+    """The tenant and the number of every ledger that there is."""
 
     @property
     def rows(self) -> int:
@@ -58,7 +60,7 @@ def _step(
     seen: Seen, policy: Policy, tenants: Mapping[int, str], now_ns: int, stays: str | None, again: str | None
 ) -> Step:
     partition, do, why = seen.partition, [], ""
-    terms = policy.terms((tenants.get(part.tenant, ""), part.ledger) for part in seen.parts)
+    terms = _terms(seen, policy, tenants)
     end_ns = partition.end_ns
     if partition.is_dropped:
         why = "dropped"
@@ -82,3 +84,13 @@ def _step(
         else:
             do.append("drop")
     return Step(partition, tuple(do), why)
+
+
+def _terms(seen: Seen, policy: Policy, tenants: Mapping[int, str]) -> Terms:
+    """The longest of all ledgers that it has rows of. A decline that names none of its tenant's stays as long as the
+    other rows of its tenant that are there, and alone as long as those of any ledger of its tenant."""
+    named = {(part.tenant, part.ledger) for part in seen.parts}
+    found = named & seen.ledgers
+    for tenant in {tenant for tenant, _ in named} - {tenant for tenant, _ in found}:
+        found |= {each for each in seen.ledgers if each[0] == tenant} or {(tenant, 0)}
+    return policy.terms((tenants.get(tenant, ""), number) for tenant, number in found)

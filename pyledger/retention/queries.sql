@@ -27,6 +27,14 @@ SELECT rows FROM pyledger.partition WHERE name = $1 AND sealed_at IS NOT NULL FO
 -- name: contents
 SELECT shard, tenant, ledger, count(*) AS rows FROM pyledger.{name} GROUP BY shard, tenant, ledger ORDER BY 1, 2, 3
 
+-- name: ledgers
+-- Those of the checkpoints, and those that were opened since.
+SELECT tenant, number FROM pyledger.ledger
+UNION
+SELECT tenant, ledger FROM pyledger.journal WHERE kind = 1 AND status = 0 AND recorded_ns > (
+    SELECT min(kept.last_ns) FROM pyledger.checkpoint AS kept JOIN pyledger.head USING (shard) WHERE head.seq > kept.seq
+)
+
 -- name: shards
 SELECT shard FROM pyledger.head ORDER BY shard
 

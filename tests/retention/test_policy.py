@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +91,14 @@ def test_a_ledger_twice_and_no_file_are_refused(tmp_path: Path) -> None:
         Policy.read(path)
 
 
-def seen(week: int, *, step: str = "", sealed: bool = True, rows: int = 5, ledger: int = 1, held: bool = False) -> Seen:
+def seen(
+    week: int, *, step: str = "", sealed: bool = True, rows: int = 5, ledgers: Sequence[int] = (1,), held: bool = False
+) -> Seen:
     start_ns = week * 7 * DAY_NS
     partition = Partition(f"journal_{week:08}", start_ns, start_ns + 7 * DAY_NS, rows if sealed else None, step, "")
-    parts = (Part(0, 7, ledger, rows),) if rows else ()
-    return Seen(partition, parts, (Hold(3, None, None, None, "court"),) if held else (), 0)
+    parts = tuple(Part(0, 7, ledger, rows) for ledger in ledgers if rows)
+    bound = (Hold(3, None, None, None, "court"),) if held else ()
+    return Seen(partition, parts, bound, 0, frozenset({(7, 1), (7, 2), (7, 3), (8, 4)}))
 
 
 def planned(*each: Seen, policy: Policy = POLICY, again: str | None = None, week: int = 9) -> list[tuple[Any, ...]]:
@@ -124,7 +129,28 @@ def test_what_stays_keeps_all_later_ones_here() -> None:
         ("legal hold 3",), ("archive", stays), ("archive", stays),
     ]  # fmt: skip
     policy = Policy(Terms(7, 7), {("shop", 2): Terms(7, None)})
-    assert planned(seen(1, ledger=2), seen(2), policy=policy) == [("archive", "never dropped"), ("archive", stays)]
+    assert planned(seen(1, ledgers=[2]), seen(2), policy=policy) == [("archive", "never dropped"), ("archive", stays)]
+
+
+@pytest.mark.parametrize("none", [0, 4, 99])
+def test_a_decline_that_names_no_ledger_of_its_tenant_goes_with_those_that_are_there(none: int) -> None:
+    never, old = Terms(None, None), "not dropped: not old enough"
+    policy = Policy(never, {("shop", 1): Terms(7, 7), ("shop", 2): Terms(7, 21), ("shop", 3): Terms(7, 28)})
+    for week, ledgers, do in (
+        (3, [none, 1], ("archive", "drop", "")),
+        (4, [none, 1, 2], ("archive", old)),
+        (5, [none, 1, 2], ("archive", "drop", "")),
+        # Alone it may be about any of them.
+        (5, [none], ("archive", old)),
+        (6, [none], ("archive", "drop", "")),
+    ):
+        assert planned(seen(1, ledgers=ledgers), policy=policy, week=week) == [do]
+    # The default is that of a ledger that is not listed, and of a tenant that has none.
+    listed = Policy(never, {("shop", 1): Terms(7, 7), ("shop", 2): Terms(7, 7)})
+    decline = seen(1, ledgers=[none])
+    assert planned(decline, policy=listed) == [("never, says the policy",)]
+    assert planned(replace(decline, ledgers=frozenset()), policy=policy) == [("never, says the policy",)]
+    assert planned(replace(decline, ledgers=frozenset({(7, 1), (7, 2)})), policy=listed) == [("archive", "drop", "")]
 
 
 def test_what_was_restored_stays_until_it_is_named() -> None:

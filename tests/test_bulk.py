@@ -253,6 +253,30 @@ def test_imported_events_have_the_time_of_their_recording(server: ServerProcess,
     assert found[0]["flags"] == ["imported"]
 
 
+def test_an_import_of_which_the_last_row_was_declined_is_run_again(server: ServerProcess, tmp_path: Path) -> None:
+    """Nobody finds an account whose opening was declined; a transfer that was is found."""
+    assert Talker(server.url).post("/v1/ledgers", {"id": LEDGER, "asset": "EUR", "exponent": 2}).status == 201
+    opened, moved = ("id", "id,amount,debit_account_id,credit_account_id")
+    move = f"5,{BANK},{SHOP}"
+    for what, names, rows, last_id in (
+        ("accounts", opened, ((BANK, 2), (SHOP, 3), (WALLET, 1)), SHOP),
+        ("accounts", opened, ((number(4, 1), 3),), ""),
+        ("transfers", moved, ((f"{number(1)},{move}", 4), (f"{number(2)},{move}", 3)), number(2)),
+    ):
+        file = tmp_path / f"{what}-{len(rows)}.csv"
+        progress = file.with_name(f"{file.name}.progress")
+        lines = [f"{row},{LEDGER},1,imported,2025-01-0{day}T00:00:00Z" for row, day in rows]
+        file.write_text("\n".join([f"{names},ledger,code,flags,effective_at", *lines, ""]), "utf-8")
+        done = imported(what, file, server.url)
+        assert (done["accepted"], done["declined"]) == (len(rows) - 1, 1)
+        position = json.loads(progress.read_bytes())
+        assert position["last_id"] == last_id
+        assert imported(what, file, server.url) == done
+        # As if it had been killed before the end.
+        progress.write_text(json.dumps(position | {"finished": False}), "utf-8")
+        assert imported(what, file, server.url) == done
+
+
 def test_a_cursor_of_other_books_is_not_believed(
     start_server: Callable[..., ServerProcess], database: Database, tmp_path: Path
 ) -> None:

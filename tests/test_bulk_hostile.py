@@ -117,6 +117,36 @@ def test_an_import_of_parquet_goes_on_with_the_next_row(tmp_path: Path) -> None:
         assert [id for each in rest for id in decoded(each)] == ids[after.number - 1 :]
 
 
+def lose(file: Path, group: int, column: int) -> None:
+    """A column of a row group becomes nothing that can be read."""
+    about = pyarrow.parquet.read_metadata(file).row_group(group).column(column)
+    first = about.dictionary_page_offset or about.data_page_offset
+    with file.open("r+b") as out:
+        out.seek(first)
+        out.write(b"\xff" * about.total_compressed_size)
+
+
+def test_of_parquet_is_read_what_is_needed(tmp_path: Path) -> None:
+    """No column that is not looked at, and of an import that goes on no row group that is done."""
+    rows, group_rows = 25_000, 10_000
+    columns = {"kind": pyarrow.array(["transfer"] * rows), "amount": pyarrow.array([1] * rows)}
+    file = parquet(tmp_path / "groups.parquet", group_rows, **columns)
+    for group in range(3):
+        lose(file, group, 1)
+    ids = [id for request in prepared(file) for id in decoded(request)]
+    assert len(ids) == rows
+    lose(file, 0, 0)
+    for done in (9_999, 10_000, 12_345, 20_000, rows):
+        heard: list[int] = []
+        rest = requests(file, "parquet", Reading("transfers"), Position("", "", "", number=done + 1), heard.append)
+        if done < group_rows:
+            with pytest.raises(BulkError, match="this Parquet file cannot be read"):
+                list(rest)
+        else:
+            assert [id for each in rest for id in decoded(each)] == ids[done:]
+            assert (heard[0], sum(heard)) == (rows if done == rows else done - done % group_rows, rows)
+
+
 def decoded(request: ReadRows) -> list[str]:
     """The ids of a request."""
     return (decode_transfers_binary if request.binary else decode_transfers)(request.body, 1).ids
@@ -134,11 +164,11 @@ def test_other_encodings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err.startswith("pyledger: the first line ")
 
 
-def parquet(file: Path, **columns: Any) -> Path:
-    """A Parquet file with ids and these columns."""
+def parquet(file: Path, group_rows: int | None = None, /, **columns: Any) -> Path:
+    """A Parquet file with ids and these columns, in row groups of so many rows."""
     rows = len(next(iter(columns.values())))
     ids = pyarrow.array([str(uuid.UUID(int=(1 << 100) + place)) for place in range(rows)])
-    pyarrow.parquet.write_table(pyarrow.table({"id": ids, **columns}), file)
+    pyarrow.parquet.write_table(pyarrow.table({"id": ids, **columns}), file, row_group_size=group_rows)
     return file
 
 

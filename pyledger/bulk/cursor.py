@@ -32,7 +32,7 @@ class Position(msgspec.Struct):
     """The cursor: which file into which server, how many rows of it are answered for, and what became of them.
 
     It goes on after so many `bytes` of rows, with the line `number`; `torn` says that this is in the middle of a chain
-    that cannot be sent."""
+    that cannot be sent. `last_id` is of the last row that can be found in the books."""
 
     file: str
     url: str

@@ -152,7 +152,7 @@ async def _send(transport: Transport, order: Order, source: Iterator[ReadRows], 
 
     def note(*answers: tuple[ReadRows, Answered]) -> None:
         for request, (verdicts, replayed) in answers:
-            _note(request, verdicts, replayed, cursor)
+            _note(order.reading.what, request, verdicts, replayed, cursor)
             cursor.save()
 
     try:
@@ -193,7 +193,7 @@ async def _known(transport: Transport, what: str, cursor: Cursor) -> None:
         ) from error
 
 
-def _note(request: ReadRows, verdicts: list[Verdict], replayed: int, cursor: Cursor) -> None:
+def _note(what: str, request: ReadRows, verdicts: list[Verdict], replayed: int, cursor: Cursor) -> None:
     """Into the report and the cursor, in the order of lines."""
     position = cursor.position
     report = [(line, row_id, "malformed", code, detail) for line, row_id, code, detail in request.wrong]
@@ -201,18 +201,20 @@ def _note(request: ReadRows, verdicts: list[Verdict], replayed: int, cursor: Cur
     for told in sorted(report):
         cursor.reject(*told)
     declined = sum(status == "declined" for _place, status, _code in verdicts)
-    refused = {place for place, status, _code in verdicts if status != "declined"}
+    # A declined transfer is in the books, a declined opening is no account.
+    nowhere = {place for place, status, _code in verdicts if status != "declined" or what == ACCOUNTS}
     position.rows += request.covers
     position.bytes += request.bytes
     position.number, position.torn = request.next_number, request.torn
     position.skipped += request.skipped
     position.malformed += len(request.wrong)
     position.declined += declined
-    position.refused += len(refused)
+    position.refused += len(verdicts) - declined
     position.accepted += request.rows - len(verdicts)
     position.replayed += replayed
-    if request.rows and not refused:
-        position.last_id = request.row(request.rows - 1)[1]
+    last = next((place for place in reversed(range(request.rows)) if place not in nowhere), None)
+    if last is not None:
+        position.last_id = request.row(last)[1]
 
 
 def _try(what: str, source: Iterator[ReadRows], cursor: Cursor) -> None:
@@ -230,7 +232,7 @@ def _try(what: str, source: Iterator[ReadRows], cursor: Cursor) -> None:
             if what == TRANSFERS:
                 wrong |= {place: _REGRESSED for place in _regressed(commands, latest) if place not in wrong}
             verdicts = [(place, "refused", code) for place, code in sorted(wrong.items())]
-        _note(request, verdicts, 0, cursor)
+        _note(what, request, verdicts, 0, cursor)
     cursor.position.last_id, cursor.position.finished = "", True
     cursor.save()
 

@@ -28,6 +28,8 @@ BATCH_ROWS_MIN: Final = 64
 """Where a server takes less than even these it takes no import."""
 PARQUET_ROWS: Final = 16_384
 """Rows of a Parquet file that are in memory at once."""
+PARQUET_READ_BYTES: Final = 256 * 1024
+"""Of each column of a Parquet file at once: of them all about what is read of another file."""
 SLICE_ROWS: Final = 50_000
 """Rows that an export reads at once; tens of megabytes."""
 BATCHES_READ_MAX: Final = 10_000

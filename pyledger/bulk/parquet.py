@@ -1,6 +1,7 @@
 """Parquet files by way of CSV, which pyarrow reads and writes by itself.
 
-Guarded here: a column becomes the text that a CSV file would have, or it is refused; nothing is rounded.
+Guarded here: a column becomes the text that a CSV file would have, or it is refused; nothing is rounded. What is in
+memory is some rows and a page of each column, however large a row group is.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from pyledger.bulk.nouns import OUTCOMES, PARQUET_ROWS, BulkError
+from pyledger.bulk.nouns import OUTCOMES, PARQUET_READ_BYTES, PARQUET_ROWS, BulkError
 
 IGNORED: Final = OUTCOMES - {"status", "recorded_ns"}
 """What an import does not look at."""
@@ -65,15 +66,31 @@ class Texts:
 
 def _tables_of(path: Path, done: int) -> Iterator[tuple[int, memoryview]]:
     with _readable() as pa:
+        # Without a buffer, or with buffers made ahead, whole columns of a row group would be in memory.
+        file = pa.parquet.ParquetFile(path, pre_buffer=False, buffer_size=PARQUET_READ_BYTES)
+        groups, above = _groups_after(file.metadata, done)
+        done -= above
+        yield above, memoryview(b"")
+        names = file.schema_arrow.names
+        wanted = [name for name in names if name not in IGNORED]
         # By one thread, ours: who takes the rows has the other cores.
-        file = pa.parquet.ParquetFile(path, pre_buffer=False)
-        for batch in file.iter_batches(batch_size=PARQUET_ROWS, use_threads=False):
+        for batch in file.iter_batches(PARQUET_ROWS, groups, wanted, use_threads=False):
             left = batch.slice(min(done, batch.num_rows))
             done -= batch.num_rows - left.num_rows
-            names = left.schema.names
             empty = pa.nulls(left.num_rows, pa.string())
             columns = [empty if name in IGNORED else as_text(left.column(name)) for name in names]
             yield batch.num_rows, as_csv(pa.table(columns, names))
+
+
+def _groups_after(about: Any, done: int) -> tuple[range, int]:
+    """The row groups that have rows after the first `done`, and how many rows are in those above them."""
+    above = 0
+    for place in range(about.num_row_groups):
+        rows = about.row_group(place).num_rows
+        if above + rows > done:
+            return range(place, about.num_row_groups), above
+        above += rows
+    return range(0), above
 
 
 def _wrong(kind: Any) -> str:

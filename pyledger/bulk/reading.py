@@ -1,7 +1,8 @@
 """Files become requests: CSV, JSON lines and Parquet, each row what the API takes, as many as one request does.
 
 Guarded here: a file is read forwards and in a bounded memory, by one reader, which is in the core; where it goes on is
-known after each request, so that an import that was stopped goes on without reading what it had.
+known after each request, so that an import that was stopped goes on without reading what it had: no line again, and of
+a Parquet file only the row group that it was in.
 """
 
 from __future__ import annotations

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+STEPS: Final = 200
+"""In which a bar moves, whatever its units are: half a percent is seen, and no row waits for the one who draws."""
 
 
 class Bar:
@@ -17,14 +20,18 @@ class Bar:
         self._progress = _progress() if show and sys.stderr.isatty() else None
         if self._progress:
             self._progress.add_task(name, total=max(total, 1))
-        self._held = 0
+        self._step, self._held = max(1, total // STEPS), 0
 
     def advance(self, amount: int) -> None:
         """So much more was done; drawn a few times a second, whoever says it how often."""
         self._held += amount
-        if self._progress and self._held >= 1_000_000:
+        if self._held >= self._step:
+            self._move()
+
+    def _move(self) -> None:
+        if self._progress and self._held:
             self._progress.advance(self._progress.task_ids[0], self._held)
-            self._held = 0
+        self._held = 0
 
     def __enter__(self) -> Self:
         if self._progress:
@@ -34,6 +41,7 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._move()
         if self._progress:
             self._progress.stop()
 

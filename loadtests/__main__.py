@@ -24,9 +24,9 @@ from rich.status import Status
 from benchmarks import service
 from benchmarks.lifetime import Guard, scratch
 from benchmarks.ratios import is_busy
-from loadtests import allowed, config, gates, report, rules
+from loadtests import allowed, config, gates, kept, report, rules
 from loadtests.books import SetUpFailed
-from loadtests.nouns import Plan, Preload, Prices, Profiles, Slo
+from loadtests.nouns import Plan, Preload, Prices, Profiles, Slo, Suite
 from loadtests.run import Asked, Run, RunFailed, Runner
 
 OUT: Final = Path(__file__).with_name("out")
@@ -37,7 +37,11 @@ def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m loadtests", description=__doc__.splitlines()[0])
     parser.add_argument("--gate", action="store_true", help="60 seconds of load in all, on small books")
-    parser.add_argument("--keep", action="store_true", help=f"add this --gate to {allowed.KEPT.name}, for its margins")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help=f"write {kept.KEPT.name}, for the documents; --gate: add to {allowed.KEPT.name}",
+    )
     parser.add_argument("--only", metavar="PROFILES", help="profiles of profiles.toml, with commas between")
     parser.add_argument("--duration", type=float, default=0.0, metavar="S", help="of each run, instead of its own")
     parser.add_argument("--rate", type=float, default=0.0, metavar="N", help="requests a second, for all runs")
@@ -50,7 +54,7 @@ def options() -> argparse.Namespace:
         "--launcher", default=" ".join(service.LAUNCHER), metavar="MODULE", help="starts the server instead of it"
     )
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="for the server's data: a real disk")
-    parser.add_argument("--kept", type=Path, default=allowed.KEPT, metavar="FILE", help="the kept runs of the gate")
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="what --keep writes and --gate reads instead")
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="for the report")
     return parser.parse_args()
 
@@ -62,6 +66,9 @@ def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
     for name in names:
         if name not in profiles.profile:
             raise config.BadConfig(f"no profile {name!r}; there are: {', '.join(profiles.profile)}")
+    if asked.keep and not asked.gate and asked.kept is None and not is_whole(asked, names, suite):
+        raise config.BadConfig("--keep is of all profiles as they are, on a server of its own; --kept FILE of any run")
+    asked.kept = asked.kept or (allowed.KEPT if asked.gate else kept.KEPT)
     if asked.gate:
         asked.duration = asked.duration or suite.gate_duration_s
         profiles = replace(
@@ -72,6 +79,11 @@ def plans(asked: argparse.Namespace, profiles: Profiles) -> list[Plan]:
         rules.plan(name, profiles, duration_s=asked.duration, requests_per_s=asked.rate, cores=asked.cores)
         for name in names
     ]
+
+
+def is_whole(asked: argparse.Namespace, names: list[str], suite: Suite) -> bool:
+    """Whether this is at least what `make load` runs, as the profiles have it: what the documents are made of."""
+    return set(suite.load) <= set(names) and not (asked.duration or asked.rate or asked.url)
 
 
 async def run_all(asked: argparse.Namespace, wanted: list[Plan], scratch: Path, slo: Slo, prices: Prices,
@@ -130,7 +142,8 @@ def main() -> int:
     asked.seed = asked.seed or str(randrange(1 << 32))
     guard = Guard()
     try:
-        slo, prices, wanted = config.slo(), config.prices(), plans(asked, config.profiles())
+        slo, prices, profiles = config.slo(), config.prices(), config.profiles()
+        wanted = plans(asked, profiles)
         with scratch(asked.scratch) as directory:
             runs, settings = guard.run(run_all(asked, wanted, directory, slo, prices, console))
     except (config.BadConfig, RunFailed, SetUpFailed, RuntimeError, OSError, asyncpg.PostgresError,
@@ -141,8 +154,10 @@ def main() -> int:
         return guard.exit_code
     found = report.document(runs, slo, prices, settings, seed=asked.seed, gate=asked.gate)
     paths = report.write(asked.out, found)
-    if asked.gate and asked.keep:
+    if asked.keep and asked.gate:
         allowed.keep(runs, found["cost_ratio"], asked.kept)
+    elif asked.keep:
+        kept.keep(kept.slim(found, profiles, asked.processes), asked.kept)
     for line in report.closing_lines(found):
         console.print(line, highlight=False, soft_wrap=True)
     console.print("report: " + " ".join(str(path) for path in paths), highlight=False, soft_wrap=True)

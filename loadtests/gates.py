@@ -17,6 +17,8 @@ from loadtests.seen import Seen, percentile
 SHOWN: Final = "of the whole run it is shown here, and judged by `make load`"
 AUTHORIZATIONS_MIN: Final = 300
 """Of fewer, the 99th percentile is the luck of three requests."""
+COST: Final = "cost of a million transactions without storage"
+COST_RATIO: Final = "cost against today's"
 
 
 class Gate(Struct, frozen=True):
@@ -137,11 +139,10 @@ def judge_cost(today: Cost | None, projected: Cost | None, slo: Slo) -> list[Gat
     why = "the CPU of server and PostgreSQL cannot be seen, or the scale was not run"
     for run, cost in (("today", today), ("projected", projected)):
         value = None if cost is None else cost.running_usd
-        found.append(at_most(run, "cost of a million transactions without storage", value,
-                             slo.cost.usd_per_million_max, " USD", "" if cost else why))  # fmt: skip
+        found.append(at_most(run, COST, value, slo.cost.usd_per_million_max, " USD", "" if cost else why))
     both = today is not None and projected is not None
     ratio = projected.running_usd / today.running_usd if today is not None and projected is not None else None
-    found.append(at_most("projected", "cost against today's", ratio, slo.cost.ratio_max, why="" if both else why))
+    found.append(at_most("projected", COST_RATIO, ratio, slo.cost.ratio_max, why="" if both else why))
     return found
 
 

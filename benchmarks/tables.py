@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks import bulk, history
+from benchmarks import bulk, feed, history
 from benchmarks.nouns import TARGETS
 from benchmarks.ratios import RATIOS, kept_runs, margins
 from benchmarks.report import number
@@ -173,6 +173,21 @@ def sealing() -> str:
     return _table(heads, pair_rows(json.loads(history.KEPT.read_text("utf-8"))["pairs"]))
 
 
+def following() -> str:
+    """Posting with and without readers of the feed beside it."""
+    if not feed.KEPT.exists():
+        return "Nothing is kept yet: `python -m benchmarks.feed --keep` does."
+    found = json.loads(feed.KEPT.read_text("utf-8"))
+    machine = "{cores} cores ({cpu}), {memory_gb:.0f} GB".format(**found["machine"])
+    about = (
+        f"{found['rows']:,} rows a run, in full requests; {found['readers']} readers of pages of {found['page_rows']:,}"
+        f" rows at most, slow ones rest {found['slow_s']} s after each.\n{machine}, commit {found['commit'][:12]},"
+        f" {found['began_at'][:10]}; PostgreSQL {found['postgresql']['server_version']}, fsync"
+        f" {found['postgresql']['fsync']}."
+    )
+    return f"{about}\n\n" + _table(feed.HEADS, feed.feed_rows(found["rounds"]))
+
+
 def load_gates() -> str:
     """What authorizations of the Locust run of the gates were seen to take, and what they are therefore allowed."""
     from loadtests import allowed
@@ -192,6 +207,17 @@ def load_gates() -> str:
     return _table(("profile", "authorization", "runs", "least", "median", "most", "bound"), rows)
 
 
+def load() -> str:
+    """What the whole suite of load tests came to, and what a transaction costs at both scales."""
+    from loadtests import kept
+
+    if not kept.KEPT.exists():
+        return "Nothing is kept yet: `python -m loadtests --keep` does."
+    found = json.loads(kept.KEPT.read_text("utf-8"))
+    runs, costs = _table(kept.HEADS, kept.rows(found)), _table(kept.COST_HEADS, kept.cost_rows(found))
+    return f"{kept.caption(found)}\n\n{runs}\n\n{costs}"
+
+
 TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "targets": (ROOT / "README.md", targets),
     "full": (ROOT / "README.md", lambda: targets(FULL_RUNS)),
@@ -202,7 +228,9 @@ TABLES: Final[dict[str, tuple[Path, Callable[[], str]]]] = {
     "files": (ROOT / "docs" / "PERFORMANCE.md", files),
     "first pages": (ROOT / "docs" / "PERFORMANCE.md", first_pages),
     "sealing": (ROOT / "docs" / "PERFORMANCE.md", sealing),
+    "feed": (ROOT / "docs" / "PERFORMANCE.md", following),
     "gates": (ROOT / "docs" / "PERFORMANCE.md", gates),
+    "load": (ROOT / "docs" / "PERFORMANCE.md", load),
     "load gates": (ROOT / "docs" / "PERFORMANCE.md", load_gates),
 }
 

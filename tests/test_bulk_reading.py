@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
 import re
 import uuid
@@ -21,6 +20,7 @@ from pyledger._rust import Commands, ReadRows, decode_accounts, decode_transfers
 from pyledger.bulk.cursor import Position
 from pyledger.bulk.nouns import COLUMNS, OUTCOMES, TRANSFERS, Reading
 from pyledger.bulk.reading import requests
+from tests.support.chance import replayable
 from tests.support.rows import SKIPPED, WRONG, Said, said_by_line
 
 FILES = 150
@@ -164,9 +164,7 @@ def objects(what: str, chance: random.Random) -> list[bytes]:
 
 def test_the_core_reads_what_the_model_reads(tmp_path: Path) -> None:
     """Tables and objects of transfers and accounts, with and without ids of their own, imported or not."""
-    seed = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
-    print(f"PYLEDGER_TEST_SEED={seed} repeats it")
-    chance = random.Random(seed)
+    chance = replayable()
     sent = {"csv": 0, "jsonl": 0}
     for _ in range(FILES):
         reading = Reading(

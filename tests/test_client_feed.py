@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from pyledger.client import (
     TransferFlags,
     new_id,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 from tests.support.process import ServerProcess, free_port
 
@@ -250,9 +250,7 @@ def check_seen(text: str, journal: list[str]) -> None:
 async def test_nothing_is_missed_when_server_and_reader_are_killed(
     start_server: Start, database: Database, tmp_path: Path
 ) -> None:
-    seed = int(os.environ.get("PYLEDGER_TEST_SEED", random.randrange(2**32)))
-    print("PYLEDGER_TEST_SEED", seed)
-    dice, port = random.Random(seed), free_port()
+    dice, port = replayable(), free_port()
     server = start_server(database, port=port, checkpoint_rows=1_000, lease_ms=2_000)
     async with Client(server.url) as client:
         bank, wallet = await opened(client)

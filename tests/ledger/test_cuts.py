@@ -21,10 +21,10 @@ from tests.ledger.tools import (
     transfers,
     until,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 CUTS = int(os.environ.get("PYLEDGER_TEST_CUTS", "15"))
-SEED = int(os.environ.get("PYLEDGER_TEST_SEED", random.randrange(2**32)))
 
 
 class Load:
@@ -59,8 +59,7 @@ class Load:
 
 
 async def test_cut_at_any_byte(database: Database, wire: Wire) -> None:
-    print("seed", SEED)
-    dice = random.Random(SEED)
+    dice = replayable()
     async with opened(database, url=wire.url) as ledger:
         accounts = await make_accounts(ledger)
         load = Load(ledger, accounts, dice)

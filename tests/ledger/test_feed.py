@@ -29,6 +29,7 @@ from tests.ledger.tools import (
     transfer,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -62,9 +63,7 @@ async def a_busy_day(ledger: Ledger, dice: random.Random) -> list[str]:
 
 @both
 async def test_every_row_in_order_by_every_filter_from_either_side(database: Database) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     async with opened(database) as ledger:
         ledger.reads.feed.place(Reader(TENANT), LATEST)
         await ledger.reads.feed.more(Place(), 0.01)  # somebody asked, so the tail is kept

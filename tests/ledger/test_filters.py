@@ -31,6 +31,7 @@ from tests.ledger.tools import (
     run_as_admin,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 pytestmark = pytest.mark.usefixtures("often")
@@ -84,9 +85,7 @@ async def test_an_old_id_is_found_wherever_it_is_and_a_new_one_is_not_looked_for
 @both
 async def test_an_id_of_any_partition_is_refused_for_ever(database: Database) -> None:
     """Sealed, over, and newest ones; after restarts and crashes, with a window that holds a part of them."""
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     ids, accounts, passed_ns = list[str](), list[str](), 0
     for turn in range(5):
         async with opened(database, **SETTINGS) as ledger:

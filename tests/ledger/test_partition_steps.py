@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import re
 from collections.abc import AsyncIterator
 from importlib.resources import files
@@ -17,6 +16,7 @@ import pytest
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES
 from pyledger.ledger.nouns import SEAL_AFTER_S
 from tests.ledger.tools import fields, findings, make_accounts, opened, posted, run_as_admin, transfers
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 from tests.support.standby import standby_away, waits_for_standby
 
@@ -220,9 +220,7 @@ async def test_a_step_that_is_cut_off_changes_nothing(database: Database) -> Non
 
 @both
 async def test_appends_go_on_while_ends_are_moved_and_movers_are_killed(database: Database) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     async with opened(database, ahead_rows_min=1_000) as ledger:
         debit, credit = await make_accounts(ledger)
         stop, moved, killing = asyncio.Event(), [0, 0], list[asyncio.Task[Any]]()

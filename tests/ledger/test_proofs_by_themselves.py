@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import random
 import stat
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pyledger.ledger.proofs import BadKey, BadNote, PublicKey, SigningKey, tree
 from pyledger.ledger.proofs.notes import Checkpoint, Signed, printable
 from pyledger.ledger.proofs.outside import Directory
 from tests.support import verifier
+from tests.support.chance import replayable
 
 # The inputs and roots of the reference implementation of RFC 6962 (Certificate Transparency).
 INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -94,9 +94,7 @@ def test_the_vectors_of_rfc_6962() -> None:
 
 
 def test_trees_of_many_sizes_agree_with_the_definition_and_prove_every_leaf() -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = replayable()
     data = [chance.randbytes(32) for _ in range(tree.FANOUT * 3 + 5)]
     forest = Forest(data)
     for size in [*range(1, 40), 255, 256, 257, 511, 512, 513, len(data)]:

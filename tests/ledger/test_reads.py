@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from tests.ledger.tools import (
     transfer,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -43,9 +43,7 @@ async def all_pages(ledger: Ledger, asked: Filter, limit: int, tenant: int = TEN
 
 @both
 async def test_lists_by_account_ledger_reference_and_time(database: Database) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     async with opened(database, scan_rows_max=1_000) as ledger:
         accounts = await make_accounts(ledger, 6)
         rows: list[dict[str, Any]] = []

@@ -28,6 +28,7 @@ from tests.ledger.tools import (
     transfer,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -60,9 +61,7 @@ async def take_checkpoint(ledger: Ledger) -> bool:
 
 @both
 async def test_checkpoint_and_journal_give_the_state_back(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice, holds = random.Random(seed), list[str]()
+    dice, holds = replayable(), list[str]()
     monkeypatch.setattr(recovery_module, "RECOVERY_BATCHES_MAX", 7)
     async with opened(database) as ledger:
         accounts = await make_accounts(ledger, 40, flags=["debits_must_not_exceed_credits"], allowance="200")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -31,6 +30,7 @@ from tests.ledger.tools import (
     transfer,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 if TYPE_CHECKING:
@@ -243,9 +243,7 @@ async def test_a_sealed_partition_is_frozen(database: Database) -> None:
 @pytest.mark.parametrize("whom", ["server", "backends"])
 async def test_sealing_goes_on_whatever_is_cut(database: Database, whom: str) -> None:
     """Servers that crash, or backends that end, at random moments of a seal, with postings under way."""
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     sent, passed_ns, accounts = 0, 0, list[str]()
     for turn in range(6):
         async with opened(database, seal_rows=PARTITION_ROWS) as ledger:

@@ -36,6 +36,7 @@ from tests.ledger.tools import (
     transfer,
     transfers,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -81,9 +82,7 @@ async def live(ledger: Ledger, database: Database, dice: random.Random) -> dict[
 
 @both
 async def test_any_moment_and_any_period_say_what_a_replay_says(database: Database) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     async with opened(database, seal_rows=1_000, scan_rows_max=1_000) as ledger:
         codes = await live(ledger, database, dice)
         accounts = list(codes)

@@ -15,6 +15,7 @@ from pyledger.ledger.times import nanoseconds
 from tests.ledger.replaying import Life, Replay
 from tests.ledger.statement_checks import COUNTERS, check_statement, counters, statement
 from tests.ledger.tools import TENANT, make_accounts, open_accounts, open_book, opened
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 Check = Callable[[Replay], None]
@@ -86,9 +87,7 @@ class Asking:
 async def test_what_is_answered_while_others_write_is_what_a_replay_says(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     monkeypatch.setattr(many, "LOOK_ROWS_FIRST", 0)
     monkeypatch.setattr(history, "LOOK_ROWS_FIRST", 100)
     async with opened(database, scan_rows_max=1_000) as ledger:

@@ -7,8 +7,6 @@ the checkpoint; the books add up in SQL; and a reader sees the views, and one te
 from __future__ import annotations
 
 import json
-import os
-import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -23,6 +21,7 @@ from tests.model.forms import time
 from tests.model.nouns import MAX, SECOND
 from tests.model.plans import TENANTS, random_requests
 from tests.model.test_engine import Pair
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -172,9 +171,7 @@ async def look(kept: Kept) -> None:
 @both
 async def test_views_say_what_the_engine_says(kept: Kept) -> None:
     """At random moments of random traffic, right after a checkpoint, long after it and without one."""
-    seed = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
-    print(f"PYLEDGER_TEST_SEED={seed} repeats it")
-    chance = random.Random(seed)
+    chance = replayable()
     moments = {BATCHES - 1, *chance.sample(range(BATCHES), LOOKS - 1)}
     await look(kept)
     for batch in range(BATCHES):
@@ -218,9 +215,7 @@ async def test_words_are_those_of_the_core(kept: Kept) -> None:
 async def test_numbers_and_times_are_read_exactly(database: Database) -> None:
     connection = await asyncpg.connect(database.reader_dsn)
     edges = [0, 1, 255, 256, 2**55, 2**56 - 1, 2**56, 2**63, 2**64 - 1, 2**64, 2**96 - 1, 2**127 + 7, MAX]
-    seed = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
-    print(f"PYLEDGER_TEST_SEED={seed} repeats it")
-    chance = random.Random(seed)
+    chance = replayable()
     for _ in range(200):
         four = [chance.choice([chance.choice(edges), chance.getrandbits(chance.randrange(1, 129))]) for _ in range(4)]
         digits = [number.to_bytes((number.bit_length() + 7) // 8) for number in four]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from tests.ledger.tools import (
     transfers,
     until,
 )
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 
 both = pytest.mark.postgres(15, 18)
@@ -36,9 +36,7 @@ both = pytest.mark.postgres(15, 18)
 @both
 async def test_many_submitters_on_few_accounts(database: Database) -> None:
     """Contention: every transfer counts once, each retry gets its first outcome, the books add up."""
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    dice = random.Random(seed)
+    dice = replayable()
     async with opened(database) as ledger:
         accounts = await make_accounts(ledger, 5, flags=["debits_must_not_exceed_credits"], allowance="50")
         expected = dict.fromkeys(accounts, 0)

@@ -26,6 +26,7 @@ from tests.model.forms import Request, Seen, read, uuid
 from tests.model.model import Model
 from tests.model.nouns import SECOND, Account, Answer, Command, Key
 from tests.model.plans import REQUESTS, TENANTS, Chooser, Plan, random_requests
+from tests.support.chance import drawn_seed
 
 EXAMPLES = int(os.environ.get("PYLEDGER_TEST_MODEL_EXAMPLES", "60"))
 LONG_RUNS = int(os.environ.get("PYLEDGER_TEST_MODEL_RUNS", "8"))
@@ -227,11 +228,8 @@ TestLedgers.settings = settings(
 @pytest.fixture(scope="module")
 def seed(request: pytest.FixtureRequest) -> int:
     """Printed before anything can fail, for a panic in the engine ends the process."""
-    drawn = int(os.environ.get("PYLEDGER_TEST_SEED", "0")) or random.SystemRandom().getrandbits(48)
     terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-    if terminal is not None:
-        terminal.write_line(f" PYLEDGER_TEST_SEED={drawn} repeats the long runs")
-    return drawn
+    return drawn_seed(print if terminal is None else lambda line: terminal.write_line(f" {line}"))
 
 
 @pytest.mark.parametrize("run", range(LONG_RUNS))

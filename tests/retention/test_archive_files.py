@@ -29,6 +29,7 @@ from pyledger.retention.writing import BATCHES, MANIFEST, ROWS, measure
 from tests.ledger.test_proofs import make_key
 from tests.ledger.tools import findings
 from tests.retention.tools import archive, bring_back, count, sign, write_history
+from tests.support.chance import drawn_seed
 from tests.support.clusters import Clusters, Database, Postgres
 
 FILES = (ROWS, BATCHES, MANIFEST)
@@ -57,8 +58,7 @@ async def test_harm_is_found_before_anything_is_dropped_or_restored(
     database: Database, tmp_path: Path, file: str, harm: Callable[[Path, random.Random], None]
 ) -> None:
     history = await write_history(database, weeks=2)
-    rows, name, seed = await count(database), history.names[0], random.randrange(1 << 32)
-    print(f"seed {seed}")
+    rows, name, seed = await count(database), history.names[0], drawn_seed()
     await archive(database, tmp_path, policy=KEEP)
     good = tmp_path / "good"
     shutil.copytree(tmp_path / name, good)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from tests.server.talk import Books, new_id, open_books
 from tests.support import verifier
+from tests.support.chance import replayable
 from tests.support.clusters import Database
 from tests.support.process import ServerProcess, environment
 
@@ -158,9 +158,7 @@ def test_killed_again_and_again_while_it_signs(
     database: Database, start_server: Start, key: tuple[str, str], tmp_path: Path
 ) -> None:
     """What was proven once stays proven, and every checkpoint goes on where the ones before it ended."""
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = replayable()
     file, public = key
     outside = tmp_path / "outside"
     proofs: list[bytes] = []

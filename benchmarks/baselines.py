@@ -1,7 +1,9 @@
 """The baselines that free the figures of the machine's mood: measured in the same run, on the same machine.
 
-Guarded here: each baseline writes with the same PostgreSQL and settings as the ledger, in a database of its
-own that is dropped afterwards; and none of them is given less than the ledger has.
+Guarded here: each baseline writes with the same PostgreSQL and settings as the ledger, in a database of its own
+that is dropped afterwards; and those over HTTP get the ledger's own requests, key included. The raw append has one
+session and sends batch after batch, where the ledger's writer has two that take turns, one sending while the other
+commits: it is what one session can do, not what PostgreSQL can at most.
 """
 
 from __future__ import annotations
@@ -38,9 +40,19 @@ BATCH_ROWS_MAX: Final = 8_190
 PLAIN_CONNECTIONS: Final = 20
 """Connections of the plain form, one transaction a request: what pgledger's benchmark uses."""
 
+HEAD_BYTES: Final = 190
+"""Of the ledger's answer to a single; a test holds the echo's to it."""
+SINGLE_BODY_BYTES: Final = 592
+"""Of the body after it, where no single of W1 was measured in the run before: what W1 had in the kept runs."""
+
 _START_TIMEOUT_S: Final = 20.0
 
 Tell = Callable[[str, int], None]
+
+
+def body_bytes(measured: Measured) -> int:
+    """Of the body of the ledger's answer to these singles."""
+    return max(1, measured.answer_bytes - HEAD_BYTES)
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +137,7 @@ Send = Callable[[engine.Made], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def appender(service: Service) -> AsyncIterator[Appender]:
-    """An appender on one connection, as the writer has."""
+    """An appender on one session of the writer's kind, of which the writer has two that take turns."""
     from pyledger.ledger.migrate import upgrade
 
     async with scratch_database(service, "pyledger_bench_append") as dsn:
@@ -175,12 +187,14 @@ async def _process(scratch: Path, module: str, port: int, *arguments: str) -> As
         await asyncio.to_thread(stop, process)
 
 
-async def echo(plan: Plan, scratch: Path, answer_bytes: int, tell: Tell) -> Measured:
-    """The same requests against a handler that only reads them and answers as many bytes as the ledger."""
+async def echo(plan: Plan, key: str, scratch: Path, answer_bytes: int, tell: Tell) -> Measured:
+    """The same requests against a handler that only reads them and answers as many bytes as the ledger.
+
+    The key is sent and not looked at; `answer_bytes` is of a body, without its head."""
     port = free_port()
     async with _process(scratch, "echo", port, str(port), str(answer_bytes)) as (url, process_id):
         before_s = cpu_s(process_id)
-        outcomes, _ = await drive(plan, url, "", scratch, tell)
+        outcomes, _ = await drive(plan, url, key, scratch, tell)
         after_s = cpu_s(process_id)
     measured = summarize(plan, outcomes, "baseline", "echo on the same Granian")
     if before_s is not None and after_s is not None:
@@ -208,7 +222,7 @@ async def lock_and_update(
         arguments = (dsn, str(port), str(rows), str(connections), str(answer_bytes))
         async with _process(scratch, "lock_and_update", port, *arguments) as (url, process_id):
             before = await service.read()
-            outcomes, _ = await drive(plan, url, "", scratch, tell)
+            outcomes, _ = await drive(plan, url, service.key, scratch, tell)
             after, spent_s = await service.read(), cpu_s(process_id)
         title = "lock-and-update SQL, " + ("group commit" if grouped else "one transaction a request")
         measured = summarize(plan, outcomes, "baseline", title)

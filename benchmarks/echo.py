@@ -1,7 +1,7 @@
 """The echo baseline: the embedded Granian server of the ledger, with a handler that only reads and answers.
 
-What it can do is what HTTP, Granian, asyncio and the load generator leave for a ledger. It answers 201 with
-as many bytes as the ledger's own answer has: `python -m benchmarks.echo PORT BYTES`.
+What it can do is what HTTP, Granian, asyncio and the load generator leave for a ledger. It answers 201 with the
+ledger's own headers and a body of as many bytes as it is told: `python -m benchmarks.echo PORT BYTES`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import uvloop
 from granian.constants import HTTPModes
 from granian.server.embed import Server
 
+from pyledger.server.replies import JSON
+
 BACKLOG_CONNECTIONS = 4_096
 
 
@@ -23,7 +25,7 @@ class Echo:
 
     def __init__(self, answer_bytes: int) -> None:
         self._answer = b"x" * answer_bytes
-        self._headers = [("content-type", "application/json")]
+        self._headers = JSON
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing to open."""

@@ -23,6 +23,7 @@ from granian.constants import HTTPModes
 from granian.server.embed import Server
 
 from benchmarks.echo import BACKLOG_CONNECTIONS
+from pyledger.server.replies import JSON
 
 SCHEMA: Final = Path(__file__).with_name("lock_and_update.sql")
 _POST: Final = "SELECT post_batch($1, $2, $3, $4)"
@@ -85,7 +86,7 @@ class Application:
     def __init__(self, ledger: Ledger, answer_bytes: int) -> None:
         self._ledger = ledger
         self._decoder = msgspec.json.Decoder(Asked)
-        self._headers = [("content-type", "application/json")]
+        self._headers = JSON
         self._accepted = b"x" * answer_bytes
         self._declined = b'{"code":"declined","recorded_at":""}'
 

@@ -49,7 +49,9 @@ class Size:
 
     name: str
     w1_transfers: int
+    """Of W1, W2 and W9 in full requests: as many, because a run begins and ends with a pipe that is not full."""
     hot_transfers: int
+    """What W2, W3 and W4 with 50 a request are parts of."""
     single_s: float
     open_s: float
     w5_connections: tuple[int, ...]
@@ -244,6 +246,12 @@ TARGETS: Final = (
         None,
         "sql_group_commit_256_per_s",
     ),
+    Target(
+        "1,024 connections / lock-and-update SQL, one transaction a request",
+        "single_1024_per_s",
+        None,
+        "sql_plain_1024_per_s",
+    ),
     Target("W2 hot account / W1 uniform", "hot_per_s", 0.95, "w1_binary_per_s"),
     Target("W5 p99 at half of peak, ms", "authorization_p99_ms", 10.0, at_most=True),
     Target("W6, 50 accounts / pgledger", "w6_per_s", None, "pgledger_per_s"),
@@ -263,6 +271,7 @@ FURTHER: Final = (
     "pgledger_per_s",
     "w6_per_s",
     "sql_group_commit_256_per_s",
+    "sql_plain_1024_per_s",
     "growth_rate_ratio",
     "growth_p99_ratio",
     "bytes_per_hold",

@@ -43,6 +43,8 @@ class _Books:
     run_mark_ns: int = 0
     acknowledged: list[Path] = field(default_factory=list)
     unanswered: int = 0
+    pieces: list[Measured] = field(default_factory=list)
+    """What was measured since the last proof."""
 
 
 class Runner:
@@ -71,6 +73,11 @@ class Runner:
         books.unanswered += _unanswered(outcomes)
         if case.proven:
             measured.proof = await self._prove(case, books)
+            for piece in books.pieces:
+                piece.notes["proven_with"] = plan.case
+            books.pieces = []
+        else:
+            books.pieces.append(measured)
         if not measured.accepted:
             raise ProofFailed(plan.case, [f"nothing was accepted; errors: {measured.errors}"])
         _charge(measured, before, after)

@@ -1,6 +1,6 @@
 """One session: which parts run in which order, on which server, and what they add to the result.
 
-Guarded here: a baseline runs right beside what it is compared with, so that both meet the same machine.
+Guarded here: what is compared runs side by side, baselines and workloads, so that both meet the same machine.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from benchmarks import baselines, engine, growth, peers, restart, service
-from benchmarks.nouns import BATCH_TRANSFERS, SMOKE, Case, Measured, Plan, Size
+from benchmarks.nouns import BATCH_TRANSFERS, SMOKE, Case, Measured, Size
 from benchmarks.processes import machine, resident_bytes
 from benchmarks.proof import prove_ids
 from benchmarks.report import add_figures, commit
 from benchmarks.run import Runner
-from benchmarks.workloads import WORKLOADS, Planner, w5_at_half
+from benchmarks.workloads import SIDE_BY_SIDE, SQL_PLAIN_PER_S_MAX, WORKLOADS, Planner, w5_at_half
 from pyledger.settings import Settings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -28,9 +28,8 @@ PARTS: Final = ("engine", "append", *WORKLOADS, "echo", "sql", "start", "growth"
 
 QUICK_PARTS: Final = tuple(part for part in PARTS if part != "growth")
 
-SINGLE_ANSWER_BYTES: Final = 750
-"""Of a body, until the ledger's own answers were measured in the run."""
-_HEAD_BYTES: Final = 190
+SQL_CASES: Final = (("sql_grouped_256", 256, True), ("sql_plain_256", 256, False), ("sql_plain_1024", 1_024, False))
+"""Of the lock-and-update ledger: name, connections, whether with group commit."""
 
 DEFAULTS: Final = Settings()
 ANSWER_TIMEOUT_MS: Final = 120_000
@@ -78,7 +77,8 @@ class Session:
     lines: list[Measured] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
-    answer_bytes: int = SINGLE_ANSWER_BYTES
+    body_bytes: int = baselines.SINGLE_BODY_BYTES
+    """Of the ledger's answer to a single."""
     planner: Planner = field(init=False)
     _began: float = field(init=False)
 
@@ -168,9 +168,12 @@ class Session:
                 transfers = self.asked.size.w1_transfers
                 self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))
                 self.figures["append_ceiling_per_s"] = round(self.lines[-1].per_s, 1)
-            for name, cases in WORKLOADS.items():
-                if self.wants(name):
-                    await self._workload(runner, name, cases(self.planner))
+            wanted = {name: list(cases(self.planner)) for name, cases in WORKLOADS.items() if self.wants(name)}
+            for case in (case for cases in wanted.values() for case in cases if case.plan.case in SIDE_BY_SIDE):
+                await self._case(runner, case)
+            for name in WORKLOADS:
+                if name in wanted:
+                    await self._workload(runner, name, (c for c in wanted[name] if c.plan.case not in SIDE_BY_SIDE))
                 if name == "W1":
                     self._memory(server)
                     await self._single_baselines(server)
@@ -180,12 +183,16 @@ class Session:
             await server.close()
 
     def _memory(self, server: service.Service) -> None:
-        """What the server holds after all of W1 besides accounts and ids, whose sizes were measured before."""
+        """What the server holds after all of W1 besides accounts and ids, whose sizes were measured before.
+
+        The room that the holds of W9 had, which runs beside W1, is counted: they are open no more."""
+        if not self.wants("W1"):
+            return
         resident = resident_bytes(server.process.pid) if server.process is not None else None
         each_account, each_id = self.figures.get("bytes_per_account"), self.further.get("bytes_per_window_id")
         if resident is None or each_account is None or each_id is None:
             return
-        ours = [line for line in self.lines if line.workload == "W1"]
+        ours = [line for line in self.lines if line.workload in WORKLOADS]
         ids = min(DEFAULTS.window_ids, sum(line.accepted for line in ours))
         besides = resident - ids * each_id - sum(line.proof["accounts"] for line in ours) * each_account
         self.further["server_besides_mb"] = round(besides / 1e6, 1)
@@ -230,7 +237,7 @@ class Session:
         runner.tell = self.tell(case.plan.case, case.plan.transfers)
         measured = await runner.run(case)
         if case.plan.form == "single" and case.plan.choice == "uniform":
-            self.answer_bytes = max(1, measured.answer_bytes - _HEAD_BYTES)
+            self.body_bytes = baselines.body_bytes(measured)
         add_figures(self.figures, case, measured)
         if case.plan.case == W6_COMPARED:
             self.further["w6_per_s"] = round(measured.per_s, 1)
@@ -239,35 +246,24 @@ class Session:
 
     async def _single_baselines(self, server: service.Service) -> None:
         """Beside the singles of W1, with the same requests."""
-        for connections in (256, 1_024):
-            case = self.planner.singles("W1", f"echo_{connections}", "", connections)
-            if self.wants("echo"):
-                self.keep(
-                    await baselines.echo(
-                        case.plan, self.asked.scratch, self.answer_bytes, self.tell(case.plan.case, case.plan.transfers)
-                    )
-                )
-                self.figures[f"echo_{connections}_per_s"] = round(self.lines[-1].per_s, 1)
-        for grouped in (True, False):
-            if not self.wants("sql") or self.asked.url:
-                continue
-            plan = self._sql_plan(grouped)
+        for connections in (256, 1_024) if self.wants("echo") else ():
+            plan = self.planner.singles("W1", f"echo_{connections}", "", connections).plan
+            tell = self.tell(plan.case, plan.transfers)
+            self.keep(await baselines.echo(plan, server.key, self.asked.scratch, self.body_bytes, tell))
+            self.figures[f"echo_{connections}_per_s"] = round(self.lines[-1].per_s, 1)
+        for name, connections, grouped in SQL_CASES if self.wants("sql") and not self.asked.url else ():
+            fields = {} if grouped else {"per_s_max": SQL_PLAIN_PER_S_MAX}
+            plan = self.planner.singles("W1", name, "", connections, **fields).plan
+            tell = self.tell(name, plan.transfers)
             self.keep(
                 await baselines.lock_and_update(
-                    server,
-                    plan,
-                    self.asked.scratch,
-                    self.answer_bytes,
-                    self.tell(plan.case, plan.transfers),
-                    grouped=grouped,
+                    server, plan, self.asked.scratch, self.body_bytes, tell, grouped=grouped
                 )
             )
             per_s = round(self.lines[-1].per_s, 1)
-            if grouped:
+            if name == "sql_plain_256":
+                self.figures["sql_baseline_256_per_s"] = per_s
+            elif grouped:
                 self.further["sql_group_commit_256_per_s"] = per_s
             else:
-                self.figures["sql_baseline_256_per_s"] = per_s
-
-    def _sql_plan(self, grouped: bool) -> Plan:
-        name = "sql_grouped_256" if grouped else "sql_plain_256"
-        return self.planner.singles("W1", name, "", 256).plan
+                self.further["sql_plain_1024_per_s"] = per_s

@@ -17,11 +17,17 @@ NO_OVERDRAFT: Final = ("debits_must_not_exceed_credits",)
 SINGLES_PER_S_MAX: Final = 45_000
 """The echo handler takes no more a second on the reference machine: what is built for a timed run."""
 
+SQL_PLAIN_PER_S_MAX: Final = 15_000
+"""Built for the lock-and-update ledger with one transaction a request, which takes a third of it there."""
+
 SINGLE_CONNECTIONS: Final = (64, 256, 1_024)
 """Connections of the singles of W1."""
 
 REQUESTS_A_CONNECTION: Final = 2
 """Of full requests over many connections: each is sent again while the others wait."""
+
+SIDE_BY_SIDE: Final = ("w1_binary", "w2_90_binary", "w2_100_binary", "w9_binary")
+"""Cases that targets compare: a session runs them first, one right after the other, each with as many transfers."""
 
 W7_PER_S: Final = 440
 W7_HOT_SHARE: Final = 308 / 440
@@ -92,7 +98,7 @@ class Planner:
     def singles(self, workload: str, name: str, title: str, connections: int, **fields: Any) -> Case:
         """A case of one transfer a request, in a closed loop, for a time."""
         seconds = fields.pop("seconds_max", self.size.single_s)
-        per_s = min(SINGLES_PER_S_MAX, connections * 2_000)
+        per_s = min(fields.pop("per_s_max", SINGLES_PER_S_MAX), connections * 2_000)
         return self.case(
             workload,
             name,
@@ -130,7 +136,7 @@ def w2(planner: Planner) -> Iterator[Case]:
             "W2",
             f"w2_{percent}_binary",
             f"{percent} %, 8,189 a request",
-            planner.size.hot_transfers,
+            planner.size.w1_transfers,
             "binary",
             figure="hot_per_s",
             **hot,

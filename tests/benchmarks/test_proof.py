@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from benchmarks import growth
+from benchmarks import baselines, growth
 from benchmarks.lock_and_update import SCHEMA
 from benchmarks.nouns import FURTHER, SMOKE, Case, Measured, ProofFailed
 from benchmarks.proof import Claim, prove
@@ -52,6 +52,14 @@ async def test_every_workload_runs_and_is_proven(service: Service, tmp_path: Pat
         assert measured.accepted, name
         assert measured.proof["debits_posted"] == measured.proof["credits_posted"], name
         assert measured.wal_bytes_per_transfer, name
+
+
+async def test_the_echo_answers_as_many_bytes_as_the_ledger(service: Service, tmp_path: Path) -> None:
+    case = small("W1", "single_64")
+    ours = await Runner(service, tmp_path, quiet).run(case)
+    echoed = await baselines.echo(case.plan, "a key", tmp_path, baselines.body_bytes(ours), quiet)
+    assert not echoed.errors
+    assert echoed.answer_bytes == ours.answer_bytes
 
 
 async def test_declines_are_acknowledged_too(service: Service, tmp_path: Path) -> None:
@@ -149,6 +157,7 @@ async def test_growth_is_measured_and_proven_as_a_whole(
     assert sum(line.accepted for line in lines if line.case.startswith("growth_load_")) >= 0.7 * 20_000
     pieces = [line for line in lines if line.case.startswith("growth_load_")]
     assert [line.proof for line in pieces] == [{}] * growth.PIECES
+    assert {line.notes["proven_with"] for line in pieces} == {lines[-1].case} == {"growth_large_steady_2"}
     driven = [f"{name}_{turn}" for turn, order in enumerate(growth.TURNS) for name in order]
     assert [line.case for line in lines if "_rate_" in line.case] == [f"growth_{n[:5]}_rate_{n[-1]}" for n in driven]
     large = [line for line in lines if line.case.startswith(("growth_load_", "growth_large_"))]

@@ -48,6 +48,22 @@ def test_the_page_stands_alone() -> None:
         assert word not in text
 
 
+def test_the_page_says_which_cases_were_not_proven() -> None:
+    piece, whole, echo = Measured("piece", "growth"), Measured("whole", "growth"), Measured("echo", "baseline")
+    found = a_result()
+
+    def said() -> str:
+        made = report.document({name: found[name] for name in ("size", "began_at", "commit")}, {}, {},
+                               [piece, whole, echo], {})  # fmt: skip
+        return page.render(made)
+
+    assert "0 of 2 cases of the ledger were proven" in said()
+    assert "Not proven, for the run ended before that: piece, whole." in said()
+    whole.proof, piece.notes = {"stored": 1}, {"proven_with": "whole"}
+    assert "Every case of the ledger was proven: " in said()
+    assert "Not proven" not in said()
+
+
 def test_the_command_line_refuses_what_cannot_be_meant(tmp_path: Path) -> None:
     def asked(*arguments: str) -> Asked:
         options: argparse.Namespace = command_line.parse(list(arguments))

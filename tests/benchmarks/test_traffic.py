@@ -12,10 +12,10 @@ from uuid import UUID
 import pytest
 
 from benchmarks.bodies import BINARY_TYPE, Envelope, Ids, build, uuid_text
-from benchmarks.nouns import BATCH_TRANSFERS, FIGURES, FURTHER, SMOKE, TARGETS
+from benchmarks.nouns import BATCH_TRANSFERS, FIGURES, FULL, FURTHER, QUICK, SMOKE, TARGETS, Size
 from benchmarks.service import environment
 from benchmarks.session import queue_settings
-from benchmarks.workloads import WORKLOADS, Planner, w5_at_half
+from benchmarks.workloads import SIDE_BY_SIDE, WORKLOADS, Planner, w5_at_half
 from pyledger import _rust
 from pyledger.settings import Settings
 from tests.benchmarks.support import FIRST, body, plan
@@ -108,6 +108,13 @@ def test_every_workload_makes_cases_with_known_figures() -> None:
     named = {target.figure for target in TARGETS} | {target.against for target in TARGETS} - {""}
     assert named <= set(FIGURES) | set(FURTHER)
     assert set(FIGURES).isdisjoint(FURTHER)
+
+
+@pytest.mark.parametrize("size", [QUICK, FULL])
+def test_what_is_compared_is_as_many_transfers_in_the_same_form(size: Size) -> None:
+    plans = {case.plan.case: case.plan for make in WORKLOADS.values() for case in make(Planner(size, 1))}
+    compared = [plans[name] for name in SIDE_BY_SIDE]
+    assert len({(plan.form, plan.transfers, plan.per_request, plan.connections) for plan in compared}) == 1
 
 
 def test_more_connections_get_a_queue_that_holds_them() -> None:

@@ -137,7 +137,7 @@ SELECT greatest(0, (SELECT setting::bigint FROM pg_settings WHERE name = 'min_wa
 -- name: fill_wal_file
 SELECT pg_logical_emit_message(true, 'benchmarks', repeat(md5($1::text), 500000));
 
--- name: recycle_wal_files
+-- name: checkpoint
 CHECKPOINT;
 
 -- name: hold_sealing

@@ -252,4 +252,4 @@ async def _premake_wal(service: Service) -> None:
         await service.database.execute(QUERIES["fill_wal_file"].replace("$1", str(turn)))
         if time.monotonic() > deadline:
             break
-    await service.database.execute(QUERIES["recycle_wal_files"])
+    await service.database.execute(QUERIES["checkpoint"])

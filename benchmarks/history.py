@@ -265,7 +265,7 @@ def page_rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> int:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
-    parser.add_argument("--full", action="store_true", help=f"{FULL.rows:,} rows, a quarter of an hour; else {QUICK.rows:,}")
+    parser.add_argument("--full", action="store_true", help=f"{FULL.rows:,} rows, 15 minutes; else {QUICK.rows:,}")
     parser.add_argument("--rows", type=int, help="another number of rows")
     parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name}, from which the documents' tables come")
     parser.add_argument("--scratch", type=Path)

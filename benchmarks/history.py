@@ -169,7 +169,7 @@ class History:
         await seals.hold()
         posting = asyncio.ensure_future(self.post(rows))
         building = asyncio.sleep(max(0.0, rows * BUILD_S - SEAL_BEGINS_S))
-        await asyncio.gather(building, self._service.database.execute(QUERIES["checkpoint"]))
+        await asyncio.gather(building, seals.ask("checkpoint"))
         if sealing:
             await seals.let()
         leg = seals.leg(await posting, sealing=sealing, from_s=self._proven_s)

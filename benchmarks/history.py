@@ -167,10 +167,10 @@ class History:
     async def leg(self, seals: Seals, rows: int, *, sealing: bool) -> Leg:
         """One run, with a seal that begins with it, or without one, and as far from PostgreSQL's next checkpoint."""
         await seals.hold()
+        await seals.ask("checkpoint")
         posting = asyncio.ensure_future(self.post(rows))
-        building = asyncio.sleep(max(0.0, rows * BUILD_S - SEAL_BEGINS_S))
-        await asyncio.gather(building, seals.ask("checkpoint"))
         if sealing:
+            await asyncio.sleep(max(0.0, rows * BUILD_S - SEAL_BEGINS_S))
             await seals.let()
         leg = seals.leg(await posting, sealing=sealing, from_s=self._proven_s)
         self._tell(f"{'with' if sealing else 'without'} a seal: {leg.per_s:,.0f}/s, p99 {leg.latency_ms['99']:.0f} ms")

@@ -61,7 +61,10 @@ async def test_sealing_is_held_back_by_its_own_lock(
     seals, history = Seals(watcher), History(SMOKE, service, tmp_path, quiet)
     await history.open_books()
     watching = asyncio.ensure_future(seals.watch())
+    checkpoint = "SELECT checkpoint_lsn FROM pg_control_checkpoint()"
+    before = await server.fetchval(checkpoint)
     without = await history.leg(seals, 2 * BATCH_TRANSFERS, sealing=False)
+    assert before != await server.fetchval(checkpoint), "each run begins after one"
     assert (without.sealing, without.sealing_share) == (False, 0.0)
     assert 0 < without.rows <= 2 * BATCH_TRANSFERS
     assert not await server.fetchval(LEDGER["try_sealing"]), "what the server asks"

@@ -1,8 +1,8 @@
 """First pages of history over a long journal, and posting while partitions are sealed: `python -m benchmarks.history`.
 
 `--keep` keeps a run for docs/PERFORMANCE.md. Guarded here: one server does all of it, with settings that anybody may
-choose; a run with a seal stands beside one without, of the same size and right before or after it, in both orders; and
-no figure is shown before each acknowledged id was found once in the journal.
+choose; a run with a whole seal stands beside one without, of the same size, next to it, in both orders; and no
+figure is shown before each acknowledged id was found once in the journal.
 """
 
 from __future__ import annotations
@@ -45,15 +45,11 @@ STEADY_SHARE: Final = 0.5
 """Of the rate without a seal, at which is posted while pages are read."""
 STEADY_PART: Final = 0.2
 """Of all rows, which are posted like that; however few seconds they last, no more pages are read."""
-FIRST_PART: Final = 0.25
-"""Of the rows of a run, posted before the first of them."""
-ALIKE_AFTER_S: Final = 75.0
-"""The first two partitions last a minute each, whatever comes; those after them as long as the rate says."""
-BUILD_S, SEAL_BEGINS_S = 2e-6, 5.0
-"""What building a row's request takes, and a server to find out that it may seal again."""
+SEALED_PART: Final = 0.06
+"""Of the rows of a run, in the partition that is sealed beside it, which then takes as long as the run."""
 STEADY_S: Final = 2.0
 """So long it is posted before the first of those pages."""
-SEALED_WAIT_S: Final = 100.0
+SEALED_WAIT_S: Final = 900.0
 PAGE_ROWS: Final = 100
 IDLE: Final = "idle"
 BESIDE: Final = "posting at half rate"
@@ -79,8 +75,8 @@ class Size:
         return {"seal_rows": self.seal_rows, "seal_interval_s": 60}
 
 
-QUICK: Final = Size("quick", 5_000_000, 1, 500, 200_000)
-FULL: Final = Size("full", 50_000_000, 3, 500, 200_000)
+QUICK: Final = Size("quick", 15_000_000, 1, 500, 200_000)
+FULL: Final = Size("full", 90_000_000, 3, 500, 200_000)
 
 
 def questions(account: str, moment: str) -> dict[str, str]:
@@ -103,10 +99,8 @@ class History:
             requests=0, connections=BATCH_CONNECTIONS, per_request=BATCH_TRANSFERS, choice="hot_debit",
             hot_share=HOT_SHARE,
         )  # fmt: skip
-        self._runs, self._opened_s = 0, time.monotonic()
+        self._runs = 0
         self.once = Once(service)
-        self._proven_s = 0.0
-        self._proving: asyncio.Future[None] | None = None
         self._begun_ns = 0
         self._chance = Random(size.rows)  # noqa: S311 - traffic, no secret
 
@@ -133,57 +127,62 @@ class History:
                 begun.set()
             self._tell(f"run {number}: {phase} {so_far:,} of {rows:,}")
 
+        await self.once.prove()  # what was posted before
         requests = max(1, rows // BATCH_TRANSFERS)
         plan = replace(self._plan, case=f"history-{number}", requests=requests, seed=number)
         plan = replace(plan, offered_per_s=per_s / BATCH_TRANSFERS)
-        # What was posted before, while requests are built.
-        self._proving = asyncio.ensure_future(self._prove())
         outcomes, files = await drive(plan, self._service.url, self._service.key, self._directory, tell)
-        await self._proving
         if errors := [each.errors for each in outcomes if each.errors]:
             raise ProofFailed("history", [f"run {number}: {errors}"])
         await self.once.keep(files)
         return outcomes
 
-    async def _prove(self) -> None:
-        await self.once.prove()
-        self._proven_s = time.perf_counter()
+    async def posting(self, rows: int, per_s: float = 0.0) -> asyncio.Future[list[Outcome]]:
+        """As `post`, but returns when the first request was sent, or none will be."""
+        begun = asyncio.Event()
+        posting = asyncio.ensure_future(self.post(rows, per_s, begun))
+        await asyncio.wait({posting, asyncio.ensure_future(begun.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        return posting
 
     async def pairs(self, seals: Seals) -> list[list[Leg]]:
-        """Runs with and without a seal, in turns of both orders, once there is something to seal."""
-        rows = int(self._size.rows * (1 - STEADY_PART) / (2 * self._size.pairs + FIRST_PART))
+        """Runs with and without a seal, in turns of both orders, once there is something to seal for each."""
+        rows = int(self._size.rows * (1 - STEADY_PART) / (2 * self._size.pairs))
         await seals.hold()
-        await self.post(int(rows * FIRST_PART))
-        await asyncio.sleep(ALIKE_AFTER_S - (time.monotonic() - self._opened_s))
-        while not await seals.ask("partitions_due"):
-            await asyncio.sleep(FILL_REST_S)
-            await self.post(BATCH_TRANSFERS)
+        for _ in range(self._size.pairs):
+            await self.end_partition(seals, int(rows * SEALED_PART))
         found = []
         for pair in range(self._size.pairs):
             order = (False, True) if pair % 2 == 0 else (True, False)
             found.append([await self.leg(seals, rows, sealing=sealing) for sealing in order])
         return found
 
+    async def end_partition(self, seals: Seals, rows: int) -> None:
+        """Post so many rows, and wait until the partition that has them is over and can be sealed."""
+        await self.post(rows)
+        due = await seals.ask("partitions_due")
+        while await seals.ask("partitions_due") == due:
+            await asyncio.sleep(FILL_REST_S)
+            await self.post(BATCH_TRANSFERS)
+
     async def leg(self, seals: Seals, rows: int, *, sealing: bool) -> Leg:
-        """One run, with a seal that begins with it, or without one, and as far from PostgreSQL's next checkpoint."""
+        """One run, beside which one partition is sealed, or none, and as far from PostgreSQL's next checkpoint."""
         await seals.hold()
+        before = await seals.ask("rows_sealed")
+        await self.once.prove()
         await seals.ask("checkpoint")
-        posting = asyncio.ensure_future(self.post(rows))
+        posting = await self.posting(rows)
         if sealing:
-            await asyncio.sleep(max(0.0, rows * BUILD_S - SEAL_BEGINS_S))
             await seals.let()
-        leg = seals.leg(await posting, sealing=sealing, from_s=self._proven_s)
+            await seals.hold()
+        outcomes = await posting
+        leg = seals.leg(outcomes, await seals.ask("rows_sealed") - before)
         self._tell(f"{'with' if sealing else 'without'} a seal: {leg.per_s:,.0f}/s, p99 {leg.latency_ms['99']:.0f} ms")
         return leg
 
     async def beside_posting(self, per_s: float) -> list[dict[str, Any]]:
         """Pages while is posted at a steady rate."""
-        begun = asyncio.Event()
-        posting = asyncio.ensure_future(self.post(int(self._size.rows * STEADY_PART), per_s, begun))
-        await asyncio.wait({posting, asyncio.ensure_future(begun.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        posting = await self.posting(int(self._size.rows * STEADY_PART), per_s)
         await asyncio.sleep(STEADY_S)
-        if self._proving is not None:
-            await self._proving
         try:
             found = await self.pages(BESIDE, lambda: not posting.done())
         except BaseException:
@@ -265,7 +264,7 @@ def page_rows(found: dict[str, Any]) -> list[list[str]]:
 def main() -> int:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
-    parser.add_argument("--full", action="store_true", help=f"{FULL.rows:,} rows, 15 minutes; else {QUICK.rows:,}")
+    parser.add_argument("--full", action="store_true", help=f"{FULL.rows:,} rows, half an hour; else {QUICK.rows:,}")
     parser.add_argument("--rows", type=int, help="another number of rows")
     parser.add_argument("--keep", action="store_true", help=f"write {KEPT.name}, from which the documents' tables come")
     parser.add_argument("--scratch", type=Path)

@@ -199,21 +199,23 @@ def work(order: Order, sent: Any, pipe: Connection) -> None:
     def count(transfers: int) -> None:
         sent.value += transfers
 
-    async def main() -> tuple[Traffic, Outcome]:
-        host, port = address_of(order.url)
-        traffic = build(order.plan, Envelope(f"{host}:{port}", order.key))
-        generator = Generator(traffic, order.plan, order.url, count)
+    host, port = address_of(order.url)
+    traffic = build(order.plan, Envelope(f"{host}:{port}", order.key))
+    generator = Generator(traffic, order.plan, order.url, count)
+
+    async def main() -> None:
         await generator.connect()
         # The requests live as long as the process: looking through them for garbage would cost time.
         gc.freeze()
         gc.disable()
         pipe.send("ready")
         await asyncio.to_thread(pipe.recv)
-        return traffic, await generator.run()
+        await generator.run()
 
-    traffic, outcome = uvloop.run(main())
-    write_acknowledged(order.acknowledged, traffic, outcome)
-    pipe.send(outcome)
+    # Its result is nothing, for asyncio writes the result out as text at the end: minutes and gigabytes of it.
+    uvloop.run(main())
+    write_acknowledged(order.acknowledged, traffic, generator.outcome)
+    pipe.send(generator.outcome)
 
 
 def worker_processes(connections: int) -> int:

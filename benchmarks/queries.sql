@@ -159,6 +159,9 @@ WHERE sealed_at IS NULL AND end_ns + 10000000000 <= (SELECT min(last_ns) FROM py
 -- name: partitions_sealed
 SELECT count(*) FROM pyledger.partition WHERE rows > 0;
 
+-- name: rows_sealed
+SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.partition;
+
 -- name: partitions_filled
 SELECT count(*) FROM pyledger.partition WHERE start_ns <= (SELECT max(last_ns) FROM pyledger.head);
 

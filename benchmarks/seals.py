@@ -2,7 +2,8 @@
 
 Guarded here: nothing in the server is changed for it. Only one server at a time seals what it shares with others, by a
 lock in PostgreSQL; whoever has that lock is to a server what another shard's is. What is counted as posting with a
-seal was posted while the server had the lock, and of what is counted without one, while it had not.
+seal was posted while the server had the lock, from the beginning of one seal to its end, its rests with it, and what is
+counted without one, while it had not.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
@@ -34,8 +34,10 @@ class Leg:
     seconds: float
     per_s: float
     latency_ms: dict[str, float]
-    sealing_share: float
-    """Of the time that counts, how much of it a seal was at work."""
+    sealed_rows: int
+    """Of the partition that was sealed meanwhile."""
+    whole: bool
+    """Whether the seal ended before the posting did."""
 
 
 class Seals:
@@ -89,34 +91,30 @@ class Seals:
             await asyncio.sleep(_LOOK_S)
         return await self.ask("partitions_sealed"), await self.ask("partitions_filled")
 
-    def _at_work_s(self, began_s: float, ended_s: float) -> float:
-        """Seconds of a span in which a seal was at work."""
-        return sum(
-            max(0.0, min(later, ended_s) - max(earlier, began_s))
-            for (earlier, at_work), (later, _) in pairwise(self.seen)
-            if at_work
-        )
-
-    def leg(self, outcomes: Sequence[Outcome], *, sealing: bool, from_s: float = 0.0) -> Leg:
-        """What came of a run, from the first request on that was sent while the seal was as it should be, and after
-        `from_s`, when what else went on had ended."""
+    def leg(self, outcomes: Sequence[Outcome], sealed_rows: int) -> Leg:
+        """What came of a run beside which a partition of so many rows was sealed, or none: of the requests that were
+        sent and answered between the beginning of that seal and its end."""
         sent = [
             (began, ended, transfers)
             for each in outcomes
             for began, ended, transfers in zip(each.began, each.ended, each.transfers, strict=True)
         ]
-        first_s = max(from_s, min(began for began, _, _ in sent))
-        before = [at_work for at, at_work in self.seen if at <= first_s][-1:]
-        looks = (at for at, at_work in self.seen if at > first_s and at_work == sealing)
-        ready_s = first_s if before == [sealing] else next(looks, float("inf"))
-        counted = [each for each in sent if each[0] >= ready_s]
+        first_s, last_s = min(began for began, _, _ in sent), max(ended for _, ended, _ in sent)
+        begins_s = next((at for at, at_work in self.seen if at >= first_s and at_work), last_s)
+        ends_s = next((at for at, at_work in self.seen if at > begins_s and not at_work), last_s)
+        if sealed_rows == 0:
+            if begins_s < last_s:
+                raise RuntimeError("a seal was at work beside a run without one")
+            begins_s, ends_s = first_s, last_s
+        counted = [each for each in sent if each[0] >= begins_s and each[1] <= ends_s]
         if not counted:
-            raise RuntimeError("no seal began while it was waited for" if sealing else "the seal did not end")
+            raise RuntimeError("the seal and the posting missed each other")
         began_s, ended_s = min(each[0] for each in counted), max(each[1] for each in counted)
         rows, seconds = sum(transfers for _, _, transfers in counted), ended_s - began_s
         latency = percentiles([ended - began for began, ended, _ in counted])
-        share = self._at_work_s(began_s, ended_s) / seconds
-        return Leg(sealing, rows, round(seconds, 2), round(rows / seconds, 1), latency, round(share, 3))
+        return Leg(
+            sealed_rows > 0, rows, round(seconds, 2), round(rows / seconds, 1), latency, sealed_rows, ends_s < last_s
+        )
 
 
 def pair_rows(pairs: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[str]]:
@@ -131,8 +129,9 @@ def pair_rows(pairs: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[str]]:
             [
                 "with a seal first" if pair[0]["sealing"] else "without one first",
                 *(f"{rate:,.0f}" for rate in rates), f"{ratios[-1][0]:.2f}",
-                *(f"{tail:.0f}" for tail in tails), f"{ratios[-1][1]:.2f}", f"{beside['sealing_share']:.0%}",
+                *(f"{tail:.0f}" for tail in tails), f"{ratios[-1][1]:.2f}",
+                f"{beside['sealed_rows']:,}", f"{'' if beside['whole'] else 'more than '}{beside['seconds']:.0f}",
             ]
         )  # fmt: skip
     rate, tail = (f"{median(each):.2f}" for each in zip(*ratios, strict=True))
-    return [*lines, ["median", "", "", rate, "", "", tail, ""]]
+    return [*lines, ["median", "", "", rate, "", "", tail, "", ""]]

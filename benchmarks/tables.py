@@ -169,7 +169,7 @@ def sealing() -> str:
     """Posting with and without a seal beside it."""
     if not history.KEPT.exists():
         return NO_HISTORY
-    heads = ("", "rows/s without", "with", "ratio", "p99 ms without", "with", "ratio", "a seal at work")
+    heads = ("", "rows/s without", "with", "ratio", "p99 ms without", "with", "ratio", "rows sealed", "in s")
     return _table(heads, pair_rows(json.loads(history.KEPT.read_text("utf-8"))["pairs"]))
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import multiprocessing
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import judge
-from benchmarks.load import drive
+from benchmarks.bodies import Traffic
+from benchmarks.load import Order, drive, work
+from benchmarks.outcome import Outcome
 from benchmarks.summary import percentiles, summarize, timeline
 from benchmarks.wire import Unreadable, Wire, answer_bytes
 from tests.benchmarks.support import answer, plan, quiet
@@ -127,6 +132,29 @@ async def test_a_lost_server_is_an_error_not_a_hang(tmp_path: Path) -> None:
     measured = summarize(made, (await drive(made, url, "", tmp_path, quiet))[0], "W", "")
     assert (measured.accepted, measured.errors) == (0, {"connection lost": 3})
     server.close()
+
+
+def test_what_was_sent_is_never_written_out_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio does that to the result of what it ran, when it ends; of a whole run it took minutes and gigabytes."""
+    written: list[str] = []
+    for kind in (Traffic, Outcome):
+        monkeypatch.setattr(kind, "__repr__", lambda self: str(written.append(type(self).__name__)))
+    loop, (ours, theirs) = asyncio.new_event_loop(), multiprocessing.Pipe()
+    server = loop.run_until_complete(asyncio.start_server(Stub(0.0), "127.0.0.1", 0))
+    serving = threading.Thread(target=loop.run_forever)
+    serving.start()
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        ours.send("go")
+        work(Order(plan(requests=9), url, "", tmp_path / "ids"), multiprocessing.Value("q", 0), theirs)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.call_later, 0.2, loop.stop)  # once the connections have seen it
+        serving.join()
+        loop.close()
+    assert (ours.recv(), list(ours.recv().transfers), written) == ("ready", [1] * 9, [])
 
 
 def test_percentiles_leave_nothing_out() -> None:

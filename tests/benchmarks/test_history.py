@@ -65,7 +65,7 @@ async def test_sealing_is_held_back_by_its_own_lock(
     before = await server.fetchval(checkpoint)
     without = await history.leg(seals, 2 * BATCH_TRANSFERS, sealing=False)
     assert before != await server.fetchval(checkpoint), "each run begins after one"
-    assert (without.sealing, without.sealing_share) == (False, 0.0)
+    assert (without.sealing, without.sealed_rows) == (False, 0)
     assert 0 < without.rows <= 2 * BATCH_TRANSFERS
     assert not await server.fetchval(LEDGER["try_sealing"]), "what the server asks"
     await seals.let()
@@ -75,24 +75,27 @@ async def test_sealing_is_held_back_by_its_own_lock(
     await asyncio.gather(watcher.close(), server.close())
 
 
-def test_a_run_counts_from_when_sealing_is_as_it_should_be() -> None:
+def test_a_run_counts_while_its_seal_is_at_work() -> None:
     seals = Seals(None)
     seals.seen += [(0.0, False), (2.0, True), (4.0, True), (5.0, False), (9.0, False)]
-    began, ended = array("d", [1.0, 2.5, 3.5]), array("d", [2.0, 3.5, 6.5])
-    outcome = Outcome(began, ended, array("l", [10, 10, 10]), bytearray(3))
-    beside = seals.leg([outcome], sealing=True)
-    assert (beside.rows, beside.seconds, beside.per_s, beside.sealing_share) == (20, 4.0, 5.0, 0.625)
-    without = seals.leg([outcome], sealing=False)
-    assert (without.rows, without.sealing_share) == (30, round(3.0 / 5.5, 3))
-    with pytest.raises(RuntimeError, match="did not end"):
-        Seals(None).leg([outcome], sealing=False)
-    with pytest.raises(RuntimeError, match="no seal"):
-        Seals(None).leg([outcome], sealing=True)
+    began, ended = array("d", [1.0, 2.5, 3.5, 4.5]), array("d", [2.0, 3.5, 4.5, 6.5])
+    outcome = Outcome(began, ended, array("l", [10, 10, 10, 10]), bytearray(4))
+    beside = seals.leg([outcome], 7)
+    assert (beside.sealing, beside.rows, beside.seconds, beside.per_s) == (True, 20, 2.0, 10.0)
+    assert (beside.sealed_rows, beside.whole) == (7, True)
+    del seals.seen[3:]
+    assert (seals.leg([outcome], 7).rows, seals.leg([outcome], 7).whole) == (30, False), "the posting ended first"
+    with pytest.raises(RuntimeError, match="beside a run without one"):
+        seals.leg([outcome], 0)
+    seals.seen[:] = [(0.0, False), (7.0, True)]
+    assert (seals.leg([outcome], 0).rows, seals.leg([outcome], 0).sealing) == (40, False)
+    with pytest.raises(RuntimeError, match="missed each other"):
+        seals.leg([outcome], 7)
 
 
 def test_the_median_of_the_pairs_is_that_of_both_orders() -> None:
     def leg(per_s: float, p99: float, *, sealing: bool) -> dict[str, object]:
-        return asdict(Leg(sealing, 1, 1.0, per_s, {"99": p99}, 1.0))
+        return asdict(Leg(sealing, 1, 1.0, per_s, {"99": p99}, 500 * sealing, p99 < 30))
 
     pairs = [
         [leg(100, 10, sealing=False), leg(90, 20, sealing=True)],
@@ -102,3 +105,4 @@ def test_the_median_of_the_pairs_is_that_of_both_orders() -> None:
     assert [line[3] for line in pair_rows(pairs)] == ["0.90", "0.80", "0.50", "0.80"]
     assert [line[6] for line in pair_rows(pairs)] == ["2.00", "3.00", "1.50", "2.00"]
     assert pair_rows(pairs)[1][0] == "with a seal first"
+    assert [line[7:] for line in pair_rows(pairs)] == [["500", "1"], ["500", "more than 1"], ["500", "1"], ["", ""]]

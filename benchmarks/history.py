@@ -45,7 +45,7 @@ STEADY_SHARE: Final = 0.5
 """Of the rate without a seal, at which is posted while pages are read."""
 STEADY_PART: Final = 0.2
 """Of all rows, which are posted like that; however few seconds they last, no more pages are read."""
-SEALED_PART: Final = 0.06
+SEALED_PART: Final = 0.05
 """Of the rows of a run, in the partition that is sealed beside it, which then takes as long as the run."""
 STEADY_S: Final = 2.0
 """So long it is posted before the first of those pages."""

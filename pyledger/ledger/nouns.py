@@ -78,8 +78,8 @@ PIECES_MAX: Final = 64
 SEAL_AFTER_S: Final = 10
 """So long after its end a partition is sealed: clocks of servers differ by two seconds and are looked at every five."""
 SEAL_REST: Final = 6
-"""Between two steps of sealing a partition so many times what the last took: an index takes half of the rate of full
-batches while it is built, on two cores."""
+"""Between two steps of sealing a partition so many times what the last took: an index takes three tenths of the rate of
+full batches while it is built, on two cores."""
 SEAL_PAGES: Final = 1_024
 """Pages of a partition whose ids are read at once: some 40,000 rows, a tenth of a second."""
 SEAL_BATCHES: Final = 8_192

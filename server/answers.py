@@ -1,4 +1,7 @@
-"""How long a client waits for its answer.
+"""How a client waits for its answer, and how long.
+
+A single write is answered by the writer itself when its batch is committed: to wake a task for each would cost a tenth
+of its time. What takes long to encode is waited for by a task.
 
 Guards: nobody waits for ever. A command whose batch does not become durable in time, because PostgreSQL is
 away or stalled, stays with the writer and may still take effect; its client is told so (503, outcome
@@ -11,9 +14,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from pyledger.ledger import UnknownOutcome
+from pyledger.server.replies import LATER, Answer
 
 if TYPE_CHECKING:
-    from pyledger._rust import Reply
+    from pyledger._rust import Commands, Reply
+    from pyledger.ledger import Writer
+    from pyledger.ledger.waiting import Waiting
+    from pyledger.server.service import Request
 
 SWEEP_INTERVAL_S: Final = 0.25
 """How often overdue answers are looked for: the time limit is exact to this."""
@@ -24,7 +31,7 @@ class Answers:
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._due: dict[asyncio.Future[Reply], float] = {}
+        self._due: dict[Waiting, float] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -35,6 +42,13 @@ class Answers:
             return await decided
         finally:
             del self._due[decided]
+
+    def later(self, request: Request, writer: Writer, commands: Commands) -> Answer:
+        """Submit, and leave the request open until its batch is committed. Raises like `Writer.submit`."""
+        waiting = _Open(request, self._due)
+        writer.submit_for(waiting, commands)
+        self._due[waiting] = self._loop.time() + self.timeout_s
+        return LATER
 
     def start(self) -> None:
         """Begin to sweep."""
@@ -47,8 +61,31 @@ class Answers:
 
     def _sweep(self) -> None:
         now = self._loop.time()
-        for decided, due in self._due.items():
-            if due <= now and not decided.done():
-                # The writer leaves a future alone that is done; the command itself it keeps.
-                decided.set_exception(UnknownOutcome("not durable in time"))
+        for waiting in [each for each, due in self._due.items() if due <= now]:
+            if not waiting.done():
+                # The writer leaves alone what is done; the command itself it keeps.
+                waiting.set_exception(UnknownOutcome("not durable in time"))
         self.start()
+
+
+class _Open:
+    """A request that is answered by whoever has its reply."""
+
+    __slots__ = ("_answered", "_due", "_request")
+
+    def __init__(self, request: Request, due: dict[Waiting, float]) -> None:
+        self._request, self._due, self._answered = request, due, False
+
+    def done(self) -> bool:
+        return self._answered
+
+    def set_result(self, reply: Reply, /) -> None:
+        self._answer(reply)
+
+    def set_exception(self, error: Exception, /) -> None:
+        self._answer(error)
+
+    def _answer(self, reply: Reply | Exception) -> None:
+        self._answered = True
+        del self._due[self]
+        self._request.finish(reply)

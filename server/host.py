@@ -26,12 +26,15 @@ from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server.embed import Server
+from granian.server import embed
 
 from pyledger.settings import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
     from pyledger.server.router import Application
+    from pyledger.server.rsgi import HTTPProtocol, HTTPScope
     from pyledger.settings import Settings
 
 log = logging.getLogger("pyledger.server")
@@ -121,7 +124,26 @@ def raise_file_limit(connections_max: int) -> int:
 _hold: Final[Any] = SocketHolder
 
 
-class _Granian(Server):
+def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """As Granian's own, which answers 500 for a handler that ends without an answer, but for one that says that its
+    answer comes later."""
+
+    async def watch(watcher: Any) -> None:
+        try:
+            later = await handle(watcher.scope, watcher.proto)
+        except BaseException as error:
+            watcher.err(error)
+            return
+        if not later:
+            watcher.done()
+
+    return watch
+
+
+embed._future_watcher_wrapper = _watching  # type: ignore[attr-defined]
+
+
+class _Granian(embed.Server):
     """Granian on a socket that is already bound, and quiet about being embedded."""
 
     def __init__(self, listener: socket.socket, **options: Any) -> None:

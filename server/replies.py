@@ -47,6 +47,8 @@ CREATED: Final = 201
 
 STREAMED: Final[Answer] = (OK, [], b"")
 """Stands for an answer that its handler has sent already, piece by piece."""
+LATER: Final[Answer] = (CREATED, [], b"")
+"""Stands for an answer that comes once its batch is committed."""
 
 
 def single(reply: Reply) -> Answer:

@@ -1,7 +1,7 @@
 """From the socket to a handler and back: match, authenticate, ask, answer, measure.
 
-Guards: every request is answered exactly once, with a row of `OPERATIONS` or with a problem; no exception
-passes this file, and none of its text reaches a client.
+Guards: every request is answered exactly once, with a row of `OPERATIONS` or with a problem, at once or by `finish`;
+no exception passes this file, and none of its text reaches a client.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pyledger.server.service import Request, Service
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pyledger._rust import Reply
     from pyledger.server.rsgi import HTTPProtocol, HTTPScope
 
 log = logging.getLogger("pyledger.server")
@@ -82,10 +83,11 @@ class Application:
             self._idle.clear()
             await self._idle.wait()
 
-    async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> None:
-        """Answer one request."""
-        started = perf_counter()
+    async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> bool:
+        """Answer one request; True if `finish` does it later."""
+        started_s = perf_counter()
         self._in_flight += 1
+        later = False
         operation: Operation | None = None
         try:
             methods, identifier = self._router.find(scope.path)
@@ -100,17 +102,38 @@ class Application:
                         principal = authenticator.known(headers) or await authenticator.find(headers)
                         if operation.scope not in principal.scopes:
                             access.require(principal, operation.scope)
-                    request = Request(operation, scope, headers, proto, identifier, principal)
+                    request = Request(self, started_s, operation, scope, headers, proto, identifier, principal)
                     answer = await operation.handler(self._service, request)
+                    later = answer is replies.LATER
                 except Exception as error:
                     answer = _no(operation, error)
-            if answer is not replies.STREAMED:
-                proto.response_bytes(*answer)
-            self._service.metrics.observe(operation, answer[0], perf_counter() - started)
+            if not later:
+                if answer is not replies.STREAMED:
+                    proto.response_bytes(*answer)
+                self._service.metrics.observe(operation, answer[0], perf_counter() - started_s)
         finally:
-            self._in_flight -= 1
-            if self._idle is not None and not self._in_flight:
-                self._idle.set()
+            if not later:
+                self._left()
+        return later
+
+    def finish(self, request: Request, reply: Reply | Exception) -> None:
+        """Answer a request that was left open. Raises nothing, for whoever calls has others to answer."""
+        try:
+            if isinstance(reply, Exception):
+                answer = _no(request.operation, reply)
+            else:
+                answer = replies.single(reply)
+            request.proto.response_bytes(*answer)
+            self._service.metrics.observe(request.operation, answer[0], perf_counter() - request.started_s)
+        except Exception as error:
+            request.proto.response_bytes(*_unexpected(request.operation, error))
+        finally:
+            self._left()
+
+    def _left(self) -> None:
+        self._in_flight -= 1
+        if self._idle is not None and not self._in_flight:
+            self._idle.set()
 
     def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:
         if self._in_flight > self._requests_max:

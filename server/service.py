@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pyledger.server.problems import Refused
 from pyledger.server.replies import CLOSE, RETRY_AFTER
 from pyledger.server.turns import Turns
 
 if TYPE_CHECKING:
-    from pyledger._rust import Commands
+    from pyledger._rust import Commands, Reply
     from pyledger.identity import Principal
     from pyledger.ledger import Ledger, Proofs, Reads, Statements, Writer
     from pyledger.server.access import Authenticator
@@ -146,13 +146,22 @@ class Service:
         return self.ledger
 
 
+class Answering(Protocol):
+    """Who answers a request that its handler left open."""
+
+    def finish(self, request: Request, reply: Reply | Exception) -> None:
+        """Raises nothing."""
+
+
 class Request:
     """One request, as far as its handler needs to know it."""
 
-    __slots__ = ("headers", "identifier", "key", "operation", "principal", "proto", "scope")
+    __slots__ = ("answering", "headers", "identifier", "key", "operation", "principal", "proto", "scope", "started_s")
 
     def __init__(
         self,
+        answering: Answering,
+        started_s: float,
         operation: Operation,
         scope: HTTPScope,
         headers: HeaderMap,
@@ -160,6 +169,8 @@ class Request:
         identifier: str,
         principal: Principal | None,
     ) -> None:
+        self.answering = answering
+        self.started_s = started_s
         self.operation = operation
         self.scope = scope
         self.headers = headers
@@ -167,6 +178,10 @@ class Request:
         self.identifier = identifier
         self.principal = principal
         self.key: str | None = None
+
+    def finish(self, reply: Reply | Exception) -> None:
+        """Answer it, now that its handler is long gone. Raises nothing."""
+        self.answering.finish(self, reply)
 
     @property
     def query(self) -> str:

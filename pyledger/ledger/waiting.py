@@ -1,7 +1,7 @@
-"""What waits: commands and looks with the futures of those who asked, how they are answered, and how to wait.
+"""What waits: commands and looks with those who asked, how they are answered, and how to wait.
 
-Guarded here: a future is answered once, and one that its owner has given up on is left alone: whoever
-waited has gone, what was recorded stays recorded.
+Guarded here: whoever waits is answered once, and one that has given up is left alone: whoever waited has gone, what was
+recorded stays recorded.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pyledger._rust import Applied, Commands, Engine, Reply
 from pyledger.ledger.nouns import (
@@ -22,7 +22,22 @@ from pyledger.ledger.nouns import (
 )
 
 T = TypeVar("T")
-Asked = tuple[Commands, asyncio.Future[Reply]]
+
+
+class Waiting(Protocol):
+    """Who waits for a reply: a future, or whatever takes it at once, in the writer's own task. That must not raise."""
+
+    def done(self) -> bool:
+        """Whether it was answered, or does not wait any more."""
+
+    def set_result(self, result: Reply, /) -> None:
+        """The reply."""
+
+    def set_exception(self, exception: Exception, /) -> None:
+        """`Unavailable` or `UnknownOutcome`."""
+
+
+Asked = tuple[Commands, Waiting]
 """A request and who waits for its reply."""
 Look = tuple[Callable[[Engine], Any], asyncio.Future[Any]]
 """A look at the state and who waits for what it returns."""
@@ -45,7 +60,7 @@ class Batch:
     """What rides together: commands, who waits for each, and looks at the state after them."""
 
     commands: list[Commands] = field(default_factory=list)
-    waiting: list[asyncio.Future[Reply]] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     weight: int = 0
     decided: Decided | None = None
@@ -59,9 +74,9 @@ class Batch:
         """What waits, in order, as far as it fits."""
         batch = cls()
         while queue and (not batch.weight or batch.weight + queue[0][0].weight <= BATCH_WEIGHT_MAX):
-            commands, future = queue.popleft()
+            commands, waiting = queue.popleft()
             batch.commands.append(commands)
-            batch.waiting.append(future)
+            batch.waiting.append(waiting)
             batch.weight += commands.weight
         while looks and len(batch.looks) < BATCH_WEIGHT_MAX:
             batch.looks.append(looks.popleft())
@@ -70,8 +85,8 @@ class Batch:
 
     def answer(self, decided: Decided) -> None:
         """Tell everybody, in order."""
-        for future, reply in zip(self.waiting, decided.applied.replies, strict=True):
-            answer(future, (reply, None))
+        for waiting, reply in zip(self.waiting, decided.applied.replies, strict=True):
+            answer(waiting, (reply, None))
         for (_, future), result in zip(self.looks, decided.seen, strict=True):
             answer(future, result)
 
@@ -127,27 +142,26 @@ async def doze(wake: asyncio.Event, until_s: float, expiry_ns: int | None, now_n
     timer.cancel()
 
 
-def answer(future: asyncio.Future[Any], result: Result) -> None:
+def answer(waiting: Waiting | asyncio.Future[Any], result: Result) -> None:
     """Hand a result to whoever waits, if anybody does."""
-    if future.done():
+    if waiting.done():
         return
     if result[1] is not None:
-        future.set_exception(result[1])
-        future.exception()  # marks it as seen: nobody may be left to look
+        waiting.set_exception(result[1])
+        if isinstance(waiting, asyncio.Future):
+            waiting.exception()  # marks it as seen: nobody may be left to look
     else:
-        future.set_result(result[0])
+        waiting.set_result(result[0])
 
 
-def refuse(
-    riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, asyncio.Future[Any]]], reason: str
-) -> None:
+def refuse(riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, Waiting]], reason: str) -> None:
     """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never left."""
     reason = reason or "the ledger stopped"
-    for future in _futures(riding):
-        answer(future, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
-    for future in [*(future for batch in ahead for future in _futures(batch)), *(future for _, future in queued)]:
-        answer(future, (None, Unavailable(reason)))
+    for waiting in _waiting(riding):
+        answer(waiting, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
+    for waiting in [*(each for batch in ahead for each in _waiting(batch)), *(each for _, each in queued)]:
+        answer(waiting, (None, Unavailable(reason)))
 
 
-def _futures(batch: Batch) -> list[asyncio.Future[Any]]:
+def _waiting(batch: Batch) -> list[Waiting]:
     return [*batch.waiting, *(future for _, future in batch.looks)]

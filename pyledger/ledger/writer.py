@@ -15,7 +15,20 @@ from pyledger._rust import Commands, Engine, Reply
 from pyledger.ledger import nouns
 from pyledger.ledger.commit import Committer
 from pyledger.ledger.nouns import Busy, LedgerError, State, Stats, Unavailable
-from pyledger.ledger.waiting import Asked, Batch, Decided, Look, answer, apply, attempt, doze, refuse, see, work
+from pyledger.ledger.waiting import (
+    Asked,
+    Batch,
+    Decided,
+    Look,
+    Waiting,
+    answer,
+    apply,
+    attempt,
+    doze,
+    refuse,
+    see,
+    work,
+)
 
 T = TypeVar("T")
 
@@ -41,16 +54,25 @@ class Writer:
     def submit(self, commands: Commands) -> asyncio.Future[Reply]:
         """Queue one request. Raises `Busy` or `Unavailable` at once; the future may fail with `Unavailable`
         (nothing recorded) or `UnknownOutcome`. Cancelling it affects nothing but itself."""
-        if self.stats.queue_rows and self.stats.queue_rows + commands.weight > self._queue_rows_max:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.submit_for(future, commands)
+        return future
+
+    def submit_for(self, waiting: Waiting, commands: Commands) -> None:
+        """As `submit`, for one that waits already."""
+        weight = commands.weight
+        if self.stats.queue_rows and self.stats.queue_rows + weight > self._queue_rows_max:
             raise Busy()
-        return self._enqueue(self._queue, commands, commands.weight)
+        self._enqueue(self._queue, commands, waiting, weight)
 
     def read(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Look at the current state: `look` runs after the batch it rides with and is answered after its
         commit. Raises like `submit`; what `look` raises, the future raises."""
         if len(self._looks) >= nouns.READS_WAITING_MAX:
             raise Busy("too many reads wait")
-        return self._enqueue(self._looks, look, 0)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._enqueue(self._looks, look, future, 0)
+        return future
 
     def between(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Run `look` in a worker thread between two batches, when none is uncommitted; after the end at once."""
@@ -62,15 +84,13 @@ class Writer:
             self._wake.set()
         return future
 
-    def _enqueue(self, queue: deque[Any], what: object, weight: int) -> asyncio.Future[Any]:
+    def _enqueue(self, queue: deque[Any], what: object, waiting: object, weight: int) -> None:
         if self._closing or self.stats.state is not State.SERVING:
             raise Unavailable(f"the ledger is {self.stats.state.value}")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        queue.append((what, future))
+        queue.append((what, waiting))
         self.stats.queue_rows += weight
         if not self._riding or self.stats.queue_rows >= self._ahead_rows_min:
             self._wake.set()
-        return future
 
     def close(self) -> None:
         """Refuse what is new; `run` returns once all that was taken is answered."""

@@ -1,7 +1,7 @@
-"""The hot path of the server, the same for every write: one body, one decode, one future, one answer.
+"""The hot path of the server, the same for every write: one body, one decode, one answer.
 
-Guards: what differs between writes stands in the table. Nothing here cancels what was submitted: the future
-belongs to the writer, and a client that hangs up changes nothing about what is recorded.
+Guards: what differs between writes stands in the table. Nothing here cancels what was submitted: it belongs
+to the writer, and a client that hangs up changes nothing about what is recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def single(service: Service, request: Request) -> Answer:
     if body and operation.body_optional:
         check_content_type(headers, operation.decodes)
     commands = operation.decodes[JSON_TYPE](body, request)
-    return replies.single(await service.answers.wait(writer.submit(commands)))
+    return service.answers.later(request, writer, commands)
 
 
 async def batch(service: Service, request: Request) -> Answer:

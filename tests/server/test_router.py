@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from pyledger._rust import Malformed
 from pyledger.ledger import BadCursor, Busy, Unavailable, UnknownOutcome
+from pyledger.ledger.waiting import Waiting, answer
 from pyledger.server.access import DevAccess
 from pyledger.server.answers import Answers
 from pyledger.server.limits import Bodies
 from pyledger.server.metrics import Histogram, Metrics
 from pyledger.server.operations import OPERATIONS
 from pyledger.server.problems import Refused
+from pyledger.server.replies import JSON, Answer
 from pyledger.server.router import Application, Router
-from pyledger.server.service import FeedBounds, Service
+from pyledger.server.service import FeedBounds, Request, Service
 
 
 @dataclass
@@ -93,9 +96,9 @@ async def test_what_nobody_expected_is_logged_once_and_told_by_its_id_only(caplo
 async def test_each_error_of_the_ledger_has_its_answer(error: Exception, status: int, code: str) -> None:
     made = service()
     made.ledger = reads_that_raise(error)
-    answer = await ask(made)
-    assert (answer[0], answer[2]["code"]) == (status, code)
-    assert ("retry-after" in answer[1]) == (status == 503)
+    told, headers, body = await ask(made)
+    assert (told, body["code"]) == (status, code)
+    assert ("retry-after" in headers) == (status == 503)
 
 
 async def test_malformed_has_its_index() -> None:
@@ -140,6 +143,71 @@ async def test_a_write_that_takes_too_long_is_told_so_and_left_alone() -> None:
     asyncio.get_running_loop().call_later(0.01, in_time.set_result, "reply")
     assert await answers.wait(in_time) == "reply"
     answers.stop()
+
+
+class Written:
+    """A writer that keeps who waits; each is answered by the test."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Waiting] = []
+
+    def submit_for(self, waiting: Waiting, _commands: object) -> None:
+        self.waiting.append(waiting)
+
+
+def left_open(made: Service) -> tuple[Application, Written, Wire]:
+    """A write whose handler is over and whose batch is not committed."""
+    application, written = Application(made, 10), Written()
+
+    async def handler(service: Service, request: Request) -> Answer:
+        return service.answers.later(request, written, "commands")  # type: ignore[arg-type]
+
+    operation = next(each for each in OPERATIONS if each.name == "listAccounts")
+    application._router = Router([msgspec.structs.replace(operation, handler=handler)])
+    return application, written, Wire()
+
+
+def accepted() -> Any:
+    return SimpleNamespace(outcome="accepted", replayed=False, body=b"{}")
+
+
+async def test_a_write_is_left_open_and_answered_once_by_the_writer() -> None:
+    application, written, wire = left_open(service())
+    assert await application.__rsgi__(wire, wire) is True  # type: ignore[arg-type]
+    assert (wire.answer, application.in_flight) == (None, 1)
+    waiting = asyncio.create_task(application.idle())
+    await asyncio.sleep(0.01)
+    assert not waiting.done(), "a stop waits for it"
+    answer(written.waiting[0], (accepted(), None))
+    assert wire.answer == (201, JSON, b"{}")
+    await asyncio.wait_for(waiting, 1)
+    answer(written.waiting[0], (accepted(), None))  # Wire takes one answer only
+    assert application.in_flight == 0
+
+
+async def test_what_is_left_open_is_told_when_it_takes_too_long_and_then_left_alone() -> None:
+    made = service()
+    application, written, wire = left_open(made)
+    await application.__rsgi__(wire, wire)  # type: ignore[arg-type]
+    made.answers.start()
+    await asyncio.sleep(0.6)
+    made.answers.stop()
+    assert wire.answer is not None
+    assert (wire.answer[0], json.loads(wire.answer[2])["code"]) == (503, "outcome_unknown")
+    answer(written.waiting[0], (accepted(), None))
+    assert (application.in_flight, made.answers._due) == (0, {})
+
+
+async def test_an_answer_that_cannot_be_made_is_500_and_harms_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    application, written, wire = left_open(service())
+    other = Wire()
+    for each in (wire, other):
+        await application.__rsgi__(each, each)  # type: ignore[arg-type]
+    answer(written.waiting[0], (SimpleNamespace(outcome="nobody knows this one", replayed=False, body=b"{}"), None))
+    answer(written.waiting[1], (accepted(), None))
+    assert wire.answer is not None and other.answer is not None
+    assert (wire.answer[0], other.answer[0], application.in_flight) == (500, 201, 0)
+    assert "nobody knows this one" in caplog.text
 
 
 async def test_a_cancelled_handler_leaves_no_count_behind() -> None:

@@ -31,7 +31,7 @@ from granian.server import embed
 from pyledger.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from pyledger.server.router import Application
     from pyledger.server.rsgi import HTTPProtocol, HTTPScope
@@ -124,7 +124,7 @@ def raise_file_limit(connections_max: int) -> int:
 _hold: Final[Any] = SocketHolder
 
 
-def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> Callable[[Any], Coroutine[Any, Any, None]]:
+def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> Callable[[Any], Awaitable[None]]:
     """As Granian's own, which answers 500 for a handler that ends without an answer, but for one that says that its
     answer comes later."""
 

@@ -19,7 +19,7 @@ from pyledger.server.replies import LATER, Answer
 if TYPE_CHECKING:
     from pyledger._rust import Commands, Reply
     from pyledger.ledger import Writer
-    from pyledger.ledger.waiting import Waiting
+    from pyledger.ledger.waiting import Waiter
     from pyledger.server.service import Request
 
 SWEEP_INTERVAL_S: Final = 0.25
@@ -31,7 +31,7 @@ class Answers:
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._due: dict[Waiting, float] = {}
+        self._due: dict[Waiter, float] = {}
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,7 +73,7 @@ class _Open:
 
     __slots__ = ("_answered", "_due", "_request")
 
-    def __init__(self, request: Request, due: dict[Waiting, float]) -> None:
+    def __init__(self, request: Request, due: dict[Waiter, float]) -> None:
         self._request, self._due, self._answered = request, due, False
 
     def done(self) -> bool:

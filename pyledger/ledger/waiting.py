@@ -24,7 +24,7 @@ from pyledger.ledger.nouns import (
 T = TypeVar("T")
 
 
-class Waiting(Protocol):
+class Waiter(Protocol):
     """Who waits for a reply: a future, or whatever takes it at once, in the writer's own task. That must not raise."""
 
     def done(self) -> bool:
@@ -34,10 +34,11 @@ class Waiting(Protocol):
         """The reply."""
 
     def set_exception(self, exception: Exception, /) -> None:
-        """`Unavailable` or `UnknownOutcome`."""
+        """`Unavailable`: nothing was recorded; or `UnknownOutcome`."""
 
 
-Asked = tuple[Commands, Waiting]
+W = TypeVar("W", bound=Waiter)
+Asked = tuple[Commands, Waiter]
 """A request and who waits for its reply."""
 Look = tuple[Callable[[Engine], Any], asyncio.Future[Any]]
 """A look at the state and who waits for what it returns."""
@@ -60,7 +61,7 @@ class Batch:
     """What rides together: commands, who waits for each, and looks at the state after them."""
 
     commands: list[Commands] = field(default_factory=list)
-    waiting: list[Waiting] = field(default_factory=list)
+    waiting: list[Waiter] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     weight: int = 0
     decided: Decided | None = None
@@ -142,7 +143,7 @@ async def doze(wake: asyncio.Event, until_s: float, expiry_ns: int | None, now_n
     timer.cancel()
 
 
-def answer(waiting: Waiting | asyncio.Future[Any], result: Result) -> None:
+def answer(waiting: Waiter | asyncio.Future[Any], result: Result) -> None:
     """Hand a result to whoever waits, if anybody does."""
     if waiting.done():
         return
@@ -154,7 +155,7 @@ def answer(waiting: Waiting | asyncio.Future[Any], result: Result) -> None:
         waiting.set_result(result[0])
 
 
-def refuse(riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, Waiting]], reason: str) -> None:
+def refuse(riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, Waiter]], reason: str) -> None:
     """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never left."""
     reason = reason or "the ledger stopped"
     for waiting in _waiting(riding):
@@ -163,5 +164,5 @@ def refuse(riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, Wa
         answer(waiting, (None, Unavailable(reason)))
 
 
-def _waiting(batch: Batch) -> list[Waiting]:
+def _waiting(batch: Batch) -> list[Waiter]:
     return [*batch.waiting, *(future for _, future in batch.looks)]

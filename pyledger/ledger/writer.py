@@ -15,20 +15,7 @@ from pyledger._rust import Commands, Engine, Reply
 from pyledger.ledger import nouns
 from pyledger.ledger.commit import Committer
 from pyledger.ledger.nouns import Busy, LedgerError, State, Stats, Unavailable
-from pyledger.ledger.waiting import (
-    Asked,
-    Batch,
-    Decided,
-    Look,
-    Waiting,
-    answer,
-    apply,
-    attempt,
-    doze,
-    refuse,
-    see,
-    work,
-)
+from pyledger.ledger.waiting import Asked, Batch, Decided, Look, W, answer, apply, attempt, doze, refuse, see, work
 
 T = TypeVar("T")
 
@@ -42,8 +29,7 @@ class Writer:
         self.engine, self.stats = engine, stats
         self._queue_rows_max, self._ahead_rows_min, self._time_ns = queue_rows_max, ahead_rows_min, time_ns
         self._queue: deque[Asked] = deque()
-        self._looks: deque[Look] = deque()
-        self._between: deque[Look] = deque()
+        self._looks, self._between = deque[Look](), deque[Look]()
         self._riding = Batch()  # what commits; empty if nothing
         self._ahead: deque[Batch] = deque()  # what was decided on top of it
         self._wake = asyncio.Event()
@@ -52,27 +38,21 @@ class Writer:
     # Submit: into the bounded queue, or no at once.
 
     def submit(self, commands: Commands) -> asyncio.Future[Reply]:
-        """Queue one request. Raises `Busy` or `Unavailable` at once; the future may fail with `Unavailable`
-        (nothing recorded) or `UnknownOutcome`. Cancelling it affects nothing but itself."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self.submit_for(future, commands)
-        return future
+        """Queue one request. Raises `Busy` or `Unavailable` at once. Cancelling the future affects only itself."""
+        return self.submit_for(asyncio.get_running_loop().create_future(), commands)
 
-    def submit_for(self, waiting: Waiting, commands: Commands) -> None:
-        """As `submit`, for one that waits already."""
-        weight = commands.weight
-        if self.stats.queue_rows and self.stats.queue_rows + weight > self._queue_rows_max:
+    def submit_for(self, waiter: W, commands: Commands) -> W:
+        """As `submit`, for a waiter of one's own, which is returned."""
+        if self.stats.queue_rows and self.stats.queue_rows + commands.weight > self._queue_rows_max:
             raise Busy()
-        self._enqueue(self._queue, commands, waiting, weight)
+        return self._enqueue(self._queue, commands, waiter, commands.weight)
 
     def read(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Look at the current state: `look` runs after the batch it rides with and is answered after its
         commit. Raises like `submit`; what `look` raises, the future raises."""
         if len(self._looks) >= nouns.READS_WAITING_MAX:
             raise Busy("too many reads wait")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._enqueue(self._looks, look, future, 0)
-        return future
+        return self._enqueue(self._looks, look, asyncio.get_running_loop().create_future(), 0)
 
     def between(self, look: Callable[[Engine], T]) -> asyncio.Future[T]:
         """Run `look` in a worker thread between two batches, when none is uncommitted; after the end at once."""
@@ -84,13 +64,14 @@ class Writer:
             self._wake.set()
         return future
 
-    def _enqueue(self, queue: deque[Any], what: object, waiting: object, weight: int) -> None:
+    def _enqueue(self, queue: deque[Any], what: object, waiter: T, weight: int) -> T:
         if self._closing or self.stats.state is not State.SERVING:
             raise Unavailable(f"the ledger is {self.stats.state.value}")
-        queue.append((what, waiting))
+        queue.append((what, waiter))
         self.stats.queue_rows += weight
         if not self._riding or self.stats.queue_rows >= self._ahead_rows_min:
             self._wake.set()
+        return waiter
 
     def close(self) -> None:
         """Refuse what is new; `run` returns once all that was taken is answered."""
@@ -143,8 +124,7 @@ class Writer:
     async def _decide(self, batch: Batch, old: list[bytes]) -> Decided:
         began_s = time.perf_counter()
         applied = await work(batch.weight, apply, self.engine, self.stats, batch.commands, self._time_ns(), old)
-        seen = [attempt(look, self.engine) for look, _ in batch.looks]
-        return Decided(applied, seen, began_s, time.perf_counter())
+        return Decided(applied, [attempt(look, self.engine) for look, _ in batch.looks], began_s, time.perf_counter())
 
     async def _meanwhile(self, decided: Decided, landing: asyncio.Task[bool], committer: Committer) -> None:
         """While a batch commits: send the next one's rows ahead, encode the replies, decide more while much waits."""

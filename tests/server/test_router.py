@@ -14,7 +14,7 @@ import pytest
 
 from pyledger._rust import Malformed
 from pyledger.ledger import BadCursor, Busy, Unavailable, UnknownOutcome
-from pyledger.ledger.waiting import Waiting, answer
+from pyledger.ledger.waiting import Waiter, answer
 from pyledger.server.access import DevAccess
 from pyledger.server.answers import Answers
 from pyledger.server.limits import Bodies
@@ -149,9 +149,9 @@ class Written:
     """A writer that keeps who waits; each is answered by the test."""
 
     def __init__(self) -> None:
-        self.waiting: list[Waiting] = []
+        self.waiting: list[Waiter] = []
 
-    def submit_for(self, waiting: Waiting, _commands: object) -> None:
+    def submit_for(self, waiting: Waiter, _commands: object) -> None:
         self.waiting.append(waiting)
 
 

@@ -45,9 +45,8 @@ class Answers:
 
     def later(self, request: Request, writer: Writer, commands: Commands) -> Answer:
         """Submit, and leave the request open until its batch is committed. Raises like `Writer.submit`."""
-        waiting = _Open(request, self._due)
-        writer.submit_for(waiting, commands)
-        self._due[waiting] = self._loop.time() + self.timeout_s
+        due_s = self._loop.time() + self.timeout_s
+        self._due[writer.submit_for(_Open(request, self._due), commands)] = due_s
         return LATER
 
     def start(self) -> None:
@@ -60,24 +59,25 @@ class Answers:
             self._timer.cancel()
 
     def _sweep(self) -> None:
+        self.start()
         now = self._loop.time()
         for waiting in [each for each, due in self._due.items() if due <= now]:
             if not waiting.done():
                 # The writer leaves alone what is done; the command itself it keeps.
                 waiting.set_exception(UnknownOutcome("not durable in time"))
-        self.start()
 
 
 class _Open:
     """A request that is answered by whoever has its reply."""
 
-    __slots__ = ("_answered", "_due", "_request")
+    __slots__ = ("_due", "_request")
 
     def __init__(self, request: Request, due: dict[Waiter, float]) -> None:
-        self._request, self._due, self._answered = request, due, False
+        self._request: Request | None = request
+        self._due = due
 
     def done(self) -> bool:
-        return self._answered
+        return self._request is None
 
     def set_result(self, reply: Reply, /) -> None:
         self._answer(reply)
@@ -86,6 +86,8 @@ class _Open:
         self._answer(error)
 
     def _answer(self, reply: Reply | Exception) -> None:
-        self._answered = True
-        del self._due[self]
-        self._request.finish(reply)
+        # What is told too late stays in the writer's queue, but no longer with its request.
+        request, self._request = self._request, None
+        self._due.pop(self, None)
+        if request is not None:
+            request.finish(reply)

@@ -22,6 +22,7 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from granian import _futures
 from granian._granian import SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
@@ -140,6 +141,7 @@ def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> C
     return watch
 
 
+_known = getattr(embed, "_future_watcher_wrapper", None) is _futures._future_watcher_wrapper
 embed._future_watcher_wrapper = _watching  # type: ignore[attr-defined]
 
 
@@ -165,6 +167,8 @@ class Host:
     """The HTTP server of one process."""
 
     def __init__(self, listener: socket.socket, settings: Settings, connections_max: int) -> None:
+        if not _known:
+            raise CannotServe("this version of Granian does not let answers come later: install granian 2.8.7")
         host, port = listener.getsockname()[:2]
         self.port: int = port
         self._listener = listener

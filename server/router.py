@@ -118,15 +118,16 @@ class Application:
 
     def finish(self, request: Request, reply: Reply | Exception) -> None:
         """Answer a request that was left open. Raises nothing, for whoever calls has others to answer."""
+        operation = request.operation
         try:
-            if isinstance(reply, Exception):
-                answer = _no(request.operation, reply)
-            else:
-                answer = replies.single(reply)
-            request.proto.response_bytes(*answer)
-            self._service.metrics.observe(request.operation, answer[0], perf_counter() - request.started_s)
+            answer = _no(operation, reply) if isinstance(reply, Exception) else replies.single(reply)
         except Exception as error:
-            request.proto.response_bytes(*_unexpected(request.operation, error))
+            answer = _unexpected(operation, error)
+        try:
+            request.proto.response_bytes(*answer)
+            self._service.metrics.observe(operation, answer[0], perf_counter() - request.started_s)
+        except BaseException:
+            log.exception("an answer of %s could not be sent", operation.name)
         finally:
             self._left()
 

@@ -117,9 +117,9 @@ class Writer:
             for undone in (batch, *self._ahead):
                 undone.decided = None
         self.engine.commit()
-        batch.answer(decided)  # in order; only here, and only what is committed
         self.stats.note(self.engine, decided.applied.rows, time.monotonic())
         self.stats.on_batch(batch.measure(decided, time.perf_counter()))
+        batch.answer(decided)  # in order; only here, and only what is committed
 
     async def _decide(self, batch: Batch, old: list[bytes]) -> Decided:
         began_s = time.perf_counter()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import weakref
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +19,7 @@ from pyledger.ledger import BadCursor, Busy, Unavailable, UnknownOutcome
 from pyledger.ledger.waiting import Waiter, answer
 from pyledger.server.access import DevAccess
 from pyledger.server.answers import Answers
+from pyledger.server.host import CannotServe, Host, bind
 from pyledger.server.limits import Bodies
 from pyledger.server.metrics import Histogram, Metrics
 from pyledger.server.operations import OPERATIONS
@@ -24,6 +27,7 @@ from pyledger.server.problems import Refused
 from pyledger.server.replies import JSON, Answer
 from pyledger.server.router import Application, Router
 from pyledger.server.service import FeedBounds, Request, Service
+from pyledger.settings import Settings
 
 
 @dataclass
@@ -151,8 +155,9 @@ class Written:
     def __init__(self) -> None:
         self.waiting: list[Waiter] = []
 
-    def submit_for(self, waiting: Waiter, _commands: object) -> None:
+    def submit_for(self, waiting: Waiter, _commands: object) -> Waiter:
         self.waiting.append(waiting)
+        return waiting
 
 
 def left_open(made: Service) -> tuple[Application, Written, Wire]:
@@ -194,6 +199,9 @@ async def test_what_is_left_open_is_told_when_it_takes_too_long_and_then_left_al
     made.answers.stop()
     assert wire.answer is not None
     assert (wire.answer[0], json.loads(wire.answer[2])["code"]) == (503, "outcome_unknown")
+    gone = weakref.ref(wire)
+    del wire
+    assert gone() is None, "what still waits to be posted holds its request no more"
     answer(written.waiting[0], (accepted(), None))
     assert (application.in_flight, made.answers._due) == (0, {})
 
@@ -208,6 +216,7 @@ async def test_an_answer_that_cannot_be_made_is_500_and_harms_nobody_else(caplog
     assert wire.answer is not None and other.answer is not None
     assert (wire.answer[0], other.answer[0], application.in_flight) == (500, 201, 0)
     assert "nobody knows this one" in caplog.text
+    assert b'operation="listAccounts",status="500"' in application._service.metrics.render()
 
 
 async def test_a_cancelled_handler_leaves_no_count_behind() -> None:
@@ -246,3 +255,9 @@ def test_histograms_count_what_they_are_given() -> None:
     for value in (0.5, 1.0, 1.5, 99.0):
         histogram.observe(value)
     assert histogram.buckets() == ([("1.0", 2.0), ("2.0", 3.0), ("+Inf", 4.0)], 102.0)
+
+
+def test_a_granian_that_answers_at_once_in_any_case_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyledger.server.host._known", False)
+    with contextlib.closing(bind("127.0.0.1", 0)) as listener, pytest.raises(CannotServe, match="install granian"):
+        Host(listener, Settings(), 10)

@@ -149,6 +149,10 @@ async def some_more(place: Ground) -> None:
         assert status in (201, 422), body
 
 
+REFUSED: Final = "refused "
+"""Begins the name of a list that the server does not show."""
+
+
 async def served(place: Ground, url: str) -> dict[str, str]:
     """Every ledger, account and transfer that the server lists, by tenant, list and id; and what of it is history."""
     found: dict[str, str] = {}
@@ -156,6 +160,9 @@ async def served(place: Ground, url: str) -> dict[str, str]:
         for path in LISTS:
             async for item in _listed(place, url, tenant, path):
                 name = f"{tenant} {path} {item['id']}"
+                if "refused" in item:
+                    found[f"{'history ' * (path == '/v1/transfers')}{REFUSED}{tenant} {path}"] = item["refused"]
+                    continue
                 if path == "/v1/transfers":
                     found[f"history {name}"] = json.dumps(item)
                     continue
@@ -170,8 +177,9 @@ def is_state(name: str) -> bool:
 
 
 def otherwise(truth: dict[str, str], now: dict[str, str]) -> Iterable[str]:
-    """What is shown and is not the truth; a state that is not shown at all is not the truth either."""
-    missing = [name for name in truth if is_state(name) and name not in now]
+    """What is shown and is not the truth; a state that is not shown at all, or refused, is not the truth either."""
+    refused = tuple(f"{name.partition(REFUSED)[2]} " for name in now if REFUSED in name)
+    missing = [name for name in truth if is_state(name) and name not in now and not name.startswith(refused)]
     return missing + [name for name, item in now.items() if truth.get(name) != item]
 
 
@@ -184,6 +192,7 @@ async def _listed(place: Ground, url: str, tenant: str, path: str) -> AsyncItera
             head = f"GET {path}?limit=1000{cursor} HTTP/1.1\r\nhost: {url[7:]}\r\n"
             answer = await connection.ask(f"{head}authorization: Bearer {place.keys[tenant]}\r\n\r\n".encode())
             if not answer.startswith(b"HTTP/1.1 200"):
+                yield {"id": "", "refused": answer[9:12].decode()}
                 return
             page = json.loads(answer.partition(b"\r\n\r\n")[2])
             for item in page["data"]:

@@ -1,8 +1,8 @@
 """First pages of history over a long journal, and posting while partitions are sealed: `python -m benchmarks.history`.
 
 `--keep` keeps a run for docs/PERFORMANCE.md. Guarded here: one server does all of it, with settings that anybody may
-choose; a run with a whole seal stands beside one without, of the same size, next to it, in both orders; and no
-figure is shown before each acknowledged id was found once in the journal.
+choose; a run with a seal stands beside one without, of the same size and right before or after it, in both orders; and
+no figure is shown before each acknowledged id was found once in the journal.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STEADY_SHARE: Final = 0.5
 STEADY_PART: Final = 0.2
 """Of all rows, which are posted like that; however few seconds they last, no more pages are read."""
 SEALED_PART: Final = 0.05
-"""Of the rows of a run, in the partition that is sealed beside it, which then takes as long as the run."""
+"""Of the rows of a run, in the partition that is sealed beside it: at full rate that takes as long as the run."""
 STEADY_S: Final = 2.0
 """So long it is posted before the first of those pages."""
 SEALED_WAIT_S: Final = 900.0
@@ -168,14 +168,14 @@ class History:
         """One run, beside which one partition is sealed, or none, and as far from PostgreSQL's next checkpoint."""
         await seals.hold()
         before = await seals.ask("rows_sealed")
-        await self.once.prove()
+        await self.once.prove()  # before the checkpoint, which then is right before the run
         await seals.ask("checkpoint")
         posting = await self.posting(rows)
         if sealing:
             await seals.let()
             await seals.hold()
         outcomes = await posting
-        leg = seals.leg(outcomes, await seals.ask("rows_sealed") - before)
+        leg = seals.leg(outcomes, sealing=sealing, sealed_rows=await seals.ask("rows_sealed") - before)
         self._tell(f"{'with' if sealing else 'without'} a seal: {leg.per_s:,.0f}/s, p99 {leg.latency_ms['99']:.0f} ms")
         return leg
 

@@ -91,9 +91,10 @@ class Seals:
             await asyncio.sleep(_LOOK_S)
         return await self.ask("partitions_sealed"), await self.ask("partitions_filled")
 
-    def leg(self, outcomes: Sequence[Outcome], sealed_rows: int) -> Leg:
+    def leg(self, outcomes: Sequence[Outcome], *, sealing: bool, sealed_rows: int) -> Leg:
         """What came of a run beside which a partition of so many rows was sealed, or none: of the requests that were
-        sent and answered between the beginning of that seal and its end."""
+        sent and answered between the beginning of that seal and its end. Raises `RuntimeError` if the run was not what
+        it was meant to be."""
         sent = [
             (began, ended, transfers)
             for each in outcomes
@@ -102,8 +103,10 @@ class Seals:
         first_s, last_s = min(began for began, _, _ in sent), max(ended for _, ended, _ in sent)
         begins_s = next((at for at, at_work in self.seen if at >= first_s and at_work), last_s)
         ends_s = next((at for at, at_work in self.seen if at > begins_s and not at_work), last_s)
-        if sealed_rows == 0:
-            if begins_s < last_s:
+        if sealing and not sealed_rows:
+            raise RuntimeError("nothing was sealed beside a run with a seal")
+        if not sealing:
+            if sealed_rows or begins_s < last_s:
                 raise RuntimeError("a seal was at work beside a run without one")
             begins_s, ends_s = first_s, last_s
         counted = [each for each in sent if each[0] >= begins_s and each[1] <= ends_s]
@@ -112,9 +115,7 @@ class Seals:
         began_s, ended_s = min(each[0] for each in counted), max(each[1] for each in counted)
         rows, seconds = sum(transfers for _, _, transfers in counted), ended_s - began_s
         latency = percentiles([ended - began for began, ended, _ in counted])
-        return Leg(
-            sealed_rows > 0, rows, round(seconds, 2), round(rows / seconds, 1), latency, sealed_rows, ends_s < last_s
-        )
+        return Leg(sealing, rows, round(seconds, 2), round(rows / seconds, 1), latency, sealed_rows, ends_s < last_s)
 
 
 def pair_rows(pairs: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[str]]:

@@ -61,10 +61,10 @@ class Answers:
     def _sweep(self) -> None:
         self.start()
         now = self._loop.time()
-        for waiting in [each for each, due in self._due.items() if due <= now]:
-            if not waiting.done():
+        for waiter in [each for each, due in self._due.items() if due <= now]:
+            if not waiter.done():
                 # The writer leaves alone what is done; the command itself it keeps.
-                waiting.set_exception(UnknownOutcome("not durable in time"))
+                waiter.set_exception(UnknownOutcome("not durable in time"))
 
 
 class _Open:

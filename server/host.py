@@ -141,7 +141,7 @@ def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> C
     return watch
 
 
-_known = getattr(embed, "_future_watcher_wrapper", None) is _futures._future_watcher_wrapper
+_GRANIAN_FITS: Final = getattr(embed, "_future_watcher_wrapper", None) is _futures._future_watcher_wrapper
 embed._future_watcher_wrapper = _watching  # type: ignore[attr-defined]
 
 
@@ -167,7 +167,7 @@ class Host:
     """The HTTP server of one process."""
 
     def __init__(self, listener: socket.socket, settings: Settings, connections_max: int) -> None:
-        if not _known:
+        if not _GRANIAN_FITS:
             raise CannotServe("this version of Granian does not let answers come later: install granian 2.8.7")
         host, port = listener.getsockname()[:2]
         self.port: int = port

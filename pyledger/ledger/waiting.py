@@ -75,9 +75,9 @@ class Batch:
         """What waits, in order, as far as it fits."""
         batch = cls()
         while queue and (not batch.weight or batch.weight + queue[0][0].weight <= BATCH_WEIGHT_MAX):
-            commands, waiting = queue.popleft()
+            commands, waiter = queue.popleft()
             batch.commands.append(commands)
-            batch.waiting.append(waiting)
+            batch.waiting.append(waiter)
             batch.weight += commands.weight
         while looks and len(batch.looks) < BATCH_WEIGHT_MAX:
             batch.looks.append(looks.popleft())
@@ -86,8 +86,8 @@ class Batch:
 
     def answer(self, decided: Decided) -> None:
         """Tell everybody, in order."""
-        for waiting, reply in zip(self.waiting, decided.applied.replies, strict=True):
-            answer(waiting, (reply, None))
+        for waiter, reply in zip(self.waiting, decided.applied.replies, strict=True):
+            answer(waiter, (reply, None))
         for (_, future), result in zip(self.looks, decided.seen, strict=True):
             answer(future, result)
 
@@ -143,26 +143,26 @@ async def doze(wake: asyncio.Event, until_s: float, expiry_ns: int | None, now_n
     timer.cancel()
 
 
-def answer(waiting: Waiter | asyncio.Future[Any], result: Result) -> None:
+def answer(waiter: Waiter | asyncio.Future[Any], result: Result) -> None:
     """Hand a result to whoever waits, if anybody does."""
-    if waiting.done():
+    if waiter.done():
         return
     if result[1] is not None:
-        waiting.set_exception(result[1])
-        if isinstance(waiting, asyncio.Future):
-            waiting.exception()  # marks it as seen: nobody may be left to look
+        waiter.set_exception(result[1])
+        if isinstance(waiter, asyncio.Future):
+            waiter.exception()  # marks it as seen: nobody may be left to look
     else:
-        waiting.set_result(result[0])
+        waiter.set_result(result[0])
 
 
 def refuse(riding: Batch, ahead: Iterable[Batch], queued: Iterable[tuple[Any, Waiter]], reason: str) -> None:
     """The end, and not a clean one if anybody still waits: what rode is unknown, the rest never left."""
     reason = reason or "the ledger stopped"
-    for waiting in _waiting(riding):
-        answer(waiting, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
-    for waiting in [*(each for batch in ahead for each in _waiting(batch)), *(each for _, each in queued)]:
-        answer(waiting, (None, Unavailable(reason)))
+    for waiter in _waiters(riding):
+        answer(waiter, (None, UnknownOutcome(f"{reason}; send it again with the same id")))
+    for waiter in [*(each for batch in ahead for each in _waiters(batch)), *(each for _, each in queued)]:
+        answer(waiter, (None, Unavailable(reason)))
 
 
-def _waiting(batch: Batch) -> list[Waiter]:
+def _waiters(batch: Batch) -> list[Waiter]:
     return [*batch.waiting, *(future for _, future in batch.looks)]

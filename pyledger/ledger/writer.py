@@ -2,7 +2,7 @@
 
 The invariant: nothing leaves here before the batch it rode in is committed. Accepts, declines, replays and
 reads are all answered after `Committer.commit` said True, in order; a batch that did not land is undone, with
-those decided on top, and decided again for the same futures. One task runs this file; nothing may cancel it.
+those decided on top, and decided again for those who wait. One task runs this file; nothing may cancel it.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Writer:
     # Submit: into the bounded queue, or no at once.
 
     def submit(self, commands: Commands) -> asyncio.Future[Reply]:
-        """Queue one request. Raises `Busy` or `Unavailable` at once. Cancelling the future affects only itself."""
+        """Queue one request. Raises `Busy` or `Unavailable`; the future fails as `Waiter` says. Cancel it at will."""
         return self.submit_for(asyncio.get_running_loop().create_future(), commands)
 
     def submit_for(self, waiter: W, commands: Commands) -> W:

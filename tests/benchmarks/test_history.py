@@ -80,17 +80,23 @@ def test_a_run_counts_while_its_seal_is_at_work() -> None:
     seals.seen += [(0.0, False), (2.0, True), (4.0, True), (5.0, False), (9.0, False)]
     began, ended = array("d", [1.0, 2.5, 3.5, 4.5]), array("d", [2.0, 3.5, 4.5, 6.5])
     outcome = Outcome(began, ended, array("l", [10, 10, 10, 10]), bytearray(4))
-    beside = seals.leg([outcome], 7)
+    beside = seals.leg([outcome], sealing=True, sealed_rows=7)
     assert (beside.sealing, beside.rows, beside.seconds, beside.per_s) == (True, 20, 2.0, 10.0)
     assert (beside.sealed_rows, beside.whole) == (7, True)
     del seals.seen[3:]
-    assert (seals.leg([outcome], 7).rows, seals.leg([outcome], 7).whole) == (30, False), "the posting ended first"
+    beside = seals.leg([outcome], sealing=True, sealed_rows=7)
+    assert (beside.rows, beside.whole) == (30, False), "the posting ended first"
     with pytest.raises(RuntimeError, match="beside a run without one"):
-        seals.leg([outcome], 0)
+        seals.leg([outcome], sealing=False, sealed_rows=0)
     seals.seen[:] = [(0.0, False), (7.0, True)]
-    assert (seals.leg([outcome], 0).rows, seals.leg([outcome], 0).sealing) == (40, False)
+    without = seals.leg([outcome], sealing=False, sealed_rows=0)
+    assert (without.rows, without.sealing) == (40, False)
+    with pytest.raises(RuntimeError, match="beside a run without one"):
+        seals.leg([outcome], sealing=False, sealed_rows=7)
+    with pytest.raises(RuntimeError, match="nothing was sealed"):
+        seals.leg([outcome], sealing=True, sealed_rows=0)
     with pytest.raises(RuntimeError, match="missed each other"):
-        seals.leg([outcome], 7)
+        seals.leg([outcome], sealing=True, sealed_rows=7)
 
 
 def test_the_median_of_the_pairs_is_that_of_both_orders() -> None:

@@ -150,7 +150,7 @@ async def some_more(place: Ground) -> None:
 
 
 REFUSED: Final = "refused "
-"""Begins the name of a list that the server does not show."""
+"""Begins the name of a list that the server answers with 503."""
 
 
 async def served(place: Ground, url: str) -> dict[str, str]:
@@ -192,7 +192,8 @@ async def _listed(place: Ground, url: str, tenant: str, path: str) -> AsyncItera
             head = f"GET {path}?limit=1000{cursor} HTTP/1.1\r\nhost: {url[7:]}\r\n"
             answer = await connection.ask(f"{head}authorization: Bearer {place.keys[tenant]}\r\n\r\n".encode())
             if not answer.startswith(b"HTTP/1.1 200"):
-                yield {"id": "", "refused": answer[9:12].decode()}
+                if answer.startswith(b"HTTP/1.1 503"):
+                    yield {"id": "", "refused": "503"}
                 return
             page = json.loads(answer.partition(b"\r\n\r\n")[2])
             for item in page["data"]:

@@ -258,6 +258,6 @@ def test_histograms_count_what_they_are_given() -> None:
 
 
 def test_a_granian_that_answers_at_once_in_any_case_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyledger.server.host._known", False)
+    monkeypatch.setattr("pyledger.server.host._GRANIAN_FITS", False)
     with contextlib.closing(bind("127.0.0.1", 0)) as listener, pytest.raises(CannotServe, match="install granian"):
         Host(listener, Settings(), 10)

@@ -4,7 +4,8 @@ Once, clients fill a database, whose server signs, and the server is killed; eac
 Sometimes of one value, by SQL with the triggers off; sometimes of a file of a stopped PostgreSQL, with its checksum
 made to fit so that PostgreSQL does not notice, or left as it is so that it does. What the flip changed is found out by
 reading: each table from end to end, and what the server looks up, through the indexes. If anything reads otherwise than
-before, `pyledger check` must say so; and a server started on it must refuse, or serve what it served before.
+before, `pyledger check` must say so; and a server started on it must refuse, or serve what it served before, but for a
+list that PostgreSQL itself does not read, which is 503.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ EXPIRED_S: Final = 4.5
 CHECK_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 15.0
 LOOK_S: Final = 0.02
+UNREADABLE: Final = "DataCorruptedError"
+"""Where PostgreSQL refuses a page, a list whose texts stand behind it is 503: it is not served, so nothing wrong is."""
 REFUSED: Final = (2, 4)
 """Exit codes of a server that says why it does not serve."""
 
@@ -198,12 +201,12 @@ async def flipped(books: Books, number: int, chance: Random) -> Cycle:
         wrong.append(f"check breaks: {last_line(said)} ({what})")
     await damage.well(place)
     outcome, shown = await start(place, books.served)
-    notes |= {outcome: 1, "history_shown": int(bool(shown) and not any(map(damage.is_state, shown)))}
-    if kind.startswith("noticed"):
-        # What PostgreSQL does not read cannot be shown, such as the texts of a list; whatever is shown is the truth.
-        seen = [path for path in shown if damage.REFUSED not in path]
-    else:
-        seen = list(filter(damage.is_state, shown))
+    refused = [path for path in shown if damage.REFUSED in path]
+    lies = [path for path in shown if path not in refused]
+    seen = [path for path in lies if damage.is_state(path) or kind.startswith("noticed")]
+    if not (kind.startswith("noticed") and UNREADABLE in changed):
+        seen += filter(damage.is_state, refused)
+    notes |= {outcome: 1, "history_shown": int(bool(lies) and not any(map(damage.is_state, lies)))}
     wrong += [f"served: {path} is not what it was ({what})" for path in seen]
     if outcome == "crashed":
         wrong.append(f"the server breaks over it: {last_line(place.said())} ({what})")

@@ -43,7 +43,7 @@ from pyledger.ledger.nouns import (
 from pyledger.ledger.partitions import Partitions
 from pyledger.ledger.proofs import Proofs
 from pyledger.ledger.reads import Reads
-from pyledger.ledger.recovery import SETTINGS, recover
+from pyledger.ledger.recovery import SETTINGS, over_ns, recover
 from pyledger.ledger.sealing import Sealing
 from pyledger.ledger.statements import Statements
 from pyledger.ledger.store import Session
@@ -222,6 +222,7 @@ class Ledger:
             try:
                 connection = await connect(self._database.url, "pyledger recovery", SETTINGS)
                 try:
+                    self._clock.not_before(await over_ns(connection, head))
                     return await recover(connection, self._new_engine, self._settings.shard, head.position, self.stats)
                 finally:
                     connection.terminate()
@@ -270,7 +271,7 @@ class Ledger:
             rows=settings.checkpoint_rows,
         )
         partitions = Partitions(self._pool, self.stats, self._clock, committer.protocol, self.reads, settings)
-        sealing = Sealing(partitions, self.writer, self._database.url, settings.filters_mib)
+        sealing = Sealing(partitions, self.writer, self._clock, self._database.url, settings)
         self._keeping = [
             asyncio.create_task(self._checkpointer.run(), name="pyledger checkpoints"),
             asyncio.create_task(partitions.keep(), name="pyledger partitions"),

@@ -231,6 +231,13 @@ VALUES ((SELECT shard FROM moved), {seq}, {rows}, {first_ns}, {last_ns}, decode(
 UPDATE pyledger.head SET beat = beat + 1 WHERE shard = $1 AND epoch = $2 AND seq = $3 AND hash = $4
 RETURNING seq, false AS synchronous
 
+-- name: go_past
+-- A shard at rest goes past a time: its next row is later. Whoever takes over knows it from the head.
+UPDATE pyledger.head SET last_ns = $3 WHERE shard = $1 AND epoch = $2 AND last_ns < $3
+
+-- name: has_end
+SELECT EXISTS (SELECT FROM pyledger.partition WHERE end_ns = $1)
+
 -- name: confirm
 -- Where a standby must have every commit, a plain read proves nothing about a successor: then a beat has to follow.
 SELECT seq, current_setting('synchronous_standby_names') <> '' AS synchronous

@@ -13,7 +13,16 @@ import asyncpg
 
 from pyledger._rust import Corrupt, Engine
 from pyledger.ledger.connections import QUERIES, copy_through
-from pyledger.ledger.nouns import RECOVERY_BATCHES_MAX, RECOVERY_WAITING_ROWS_MAX, Halted, Position, Stats
+from pyledger.ledger.nouns import (
+    NS_PER_S,
+    RECOVERY_BATCHES_MAX,
+    RECOVERY_WAITING_ROWS_MAX,
+    SEAL_AFTER_S,
+    Halted,
+    Head,
+    Position,
+    Stats,
+)
 
 log: Final = logging.getLogger("pyledger.ledger")
 
@@ -56,6 +65,13 @@ async def recover(
         raise Halted(f"history was lost: the journal ends at batch {engine.seq}, the head is at {head.seq}")
     stats.recoveries += 1
     return engine
+
+
+async def over_ns(connection: asyncpg.Connection, head: Head) -> int:
+    """Until when it is over for a shard that an earlier owner took past the end of a partition; 0 if none did. Any
+    other time in the head is that of its last row, which the engine knows, or is wrong, and is not believed."""
+    is_past = await connection.fetchval(QUERIES["has_end"], head.last_ns - SEAL_AFTER_S * NS_PER_S)
+    return head.last_ns if is_past else 0
 
 
 async def _recover(

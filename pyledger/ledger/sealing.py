@@ -19,6 +19,7 @@ import asyncpg
 
 from pyledger._rust import Corrupt, IdFilter, suspects
 from pyledger.ledger import seals
+from pyledger.ledger.clock import Clock
 from pyledger.ledger.connections import CONNECTION_ERRORS, QUERIES, connect
 from pyledger.ledger.nouns import (
     BACKOFF_MAX_S,
@@ -36,6 +37,7 @@ from pyledger.ledger.writer import Writer
 
 if TYPE_CHECKING:
     from pyledger.ledger.partitions import Partitions
+    from pyledger.settings import Settings
 
 log: Final = logging.getLogger("pyledger.ledger")
 
@@ -47,9 +49,9 @@ _MIB: Final = 1024 * 1024
 class Sealing:
     """Seals what `partitions` knows to be over, and teaches the writer's engine what older partitions have."""
 
-    def __init__(self, partitions: Partitions, writer: Writer, url: str, filters_mib: int) -> None:
-        self._partitions, self._writer, self._url = partitions, writer, url
-        self._bytes_max = filters_mib * _MIB
+    def __init__(self, partitions: Partitions, writer: Writer, clock: Clock, url: str, settings: Settings) -> None:
+        self._partitions, self._writer, self._clock, self._url = partitions, writer, clock, url
+        self._shard, self._bytes_max = settings.shard, settings.filters_mib * _MIB
         self._filters: dict[int, IdFilter] = {}
         self._taught_ns = 0
         self._worked_s = 0.0
@@ -78,21 +80,33 @@ class Sealing:
         is due cannot be done yet."""
         spans = self._partitions.spans
         sealed = sealed_before(spans)
-        over = [span for span in spans[len(sealed) : len(sealed) + 1] if _due_ns(span) <= self._writer.stats.head_ns]
-        known_ns = sealed[-1].end_ns if sealed and sealed[-1].end_ns <= self._writer.stats.head_ns else 0
+        over = [span for span in spans[len(sealed) : len(sealed) + 1] if _due_ns(span) <= self._clock()]
+        known = [span for span in sealed if span.end_ns <= self._writer.stats.head_ns]
+        known_ns = known[-1].end_ns if known else 0
         if not over and self._taught_ns >= known_ns:
             return True
         connection = await connect(self._url, "pyledger sealing", seals.SETTINGS)
         try:
             if self._taught_ns < known_ns:
-                await self._teach(connection, sealed, known_ns)
+                await self._teach(connection, known, known_ns)
             if not over:
                 return True
+            await self._go_past(connection, over[0])
             if not await connection.fetchval(QUERIES["try_sealing"]):
                 return False
             return await self._seal(connection, over[0], sealed)
         finally:
             connection.terminate()
+
+    async def _go_past(self, connection: asyncpg.Connection, span: Span) -> None:
+        """Take a shard that is at rest past the end of a partition, as its next row would: from then on all of its rows
+        are later, and its head says so."""
+        past_ns = _due_ns(span)
+        if self._writer.stats.head_ns >= past_ns:
+            return
+        self._clock.not_before(past_ns)
+        await self._writer.between(lambda _: None)  # what was decided earlier is committed
+        await connection.execute(QUERIES["go_past"], self._shard, self._writer.stats.epoch, past_ns)
 
     async def _seal(self, connection: asyncpg.Connection, span: Span, older: list[Span]) -> bool:
         """Take every step that is missing, oldest first; false if another shard may still write to it."""

@@ -50,6 +50,7 @@ PLANTED = {
     "a batch's rows": ("UPDATE pyledger.batch SET rows = rows + 1 WHERE seq = 3", {"rows", "chain"}),
     "the head": ("UPDATE pyledger.head SET seq = seq + 1", {"head", "chain"}),
     "the head's hash": ("UPDATE pyledger.head SET hash = sha256('x')", {"head", "chain"}),
+    "the head's time": ("UPDATE pyledger.head SET last_ns = last_ns + (1::int8 << 40)", {"head"}),
     "the checkpoint's hash": ("UPDATE pyledger.checkpoint SET hash = sha256('x')", {"head"}),
     "an epoch to come": ("UPDATE pyledger.checkpoint SET epoch = epoch + 1", {"head"}),
     "a balance": (

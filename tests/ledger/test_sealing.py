@@ -205,7 +205,7 @@ async def test_a_statement_goes_through_partition_after_partition(
 
 async def test_sealing_rests_only_from_what_is_posted_meanwhile(database: Database) -> None:
     async with opened(database) as ledger:
-        sealing = Sealing(cast("Partitions", None), ledger.writer, database.server_dsn, 0)
+        sealing = Sealing(cast("Partitions", None), ledger.writer, ledger._clock, database.server_dsn, ledger._settings)
         debit, credit = await make_accounts(ledger)
         for posting in (False, True):
             sealing._rows, sealing._worked_s = ledger.stats.rows, time.monotonic() - 0.2

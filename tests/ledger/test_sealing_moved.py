@@ -42,7 +42,7 @@ async def test_what_another_server_has_widened_is_not_sealed_as_it_was(
             async def look(self) -> None:
                 pass
 
-        behind = sealing.Sealing(Behind(), ledger.writer, database.server_dsn, 128)  # type: ignore[arg-type]
+        behind = sealing.Sealing(Behind(), ledger.writer, ledger._clock, database.server_dsn, ledger._settings)  # type: ignore[arg-type]
         connection = await connect(database.server_dsn, "a server that is behind", seals.SETTINGS)
         try:
             await behind._seal(connection, stale, [])

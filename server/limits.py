@@ -19,7 +19,7 @@ from pyledger.server.problems import ClientGone, Refused
 from pyledger.server.replies import CLOSE, JSON_TYPE, RETRY_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection
 
     from pyledger.server.rsgi import HeaderMap, HTTPProtocol, Reading
 
@@ -152,18 +152,15 @@ class Bodies:
         """Bytes of batch bodies in memory now, or on their way to be read whole."""
         return self._promised.bytes_held + self._arrived.bytes_held
 
-    async def read_single(self, headers: HeaderMap, proto: HTTPProtocol) -> bytes:
+    def read_single(self, headers: HeaderMap, proto: HTTPProtocol) -> Awaitable[bytes]:
         """The body of a single write. Raises `Refused` or `ClientGone`."""
         length = headers.get("content-length")
         if length is not None and int(length) <= self._single_bytes_max:
             # The parser below us reads exactly Content-Length bytes: nothing is left to count.
-            body = await self.clock.read(proto(), self.clock.due_s())
-        else:
-            body = await self._read_pieces(headers, proto, Room(self._single_bytes_max), self._single_bytes_max)
-        self._check_depth(body)
-        return body
+            return self.clock.read(proto(), self.clock.due_s())
+        return self._read_pieces(headers, proto, Room(self._single_bytes_max), self._single_bytes_max)
 
-    def _check_depth(self, body: bytes) -> None:
+    def check_depth(self, body: bytes) -> None:
         """The decoder takes nothing deeper than JSON_DEPTH_MAX; only a lower setting needs a look before."""
         depth_max = self._json_depth_max
         if depth_max < JSON_DEPTH_MAX and json_depth(body) > depth_max:
@@ -176,7 +173,7 @@ class Bodies:
         body, room = await self._read_batch(headers, proto)
         try:
             if form == JSON_TYPE:
-                self._check_depth(body)
+                self.check_depth(body)
             small = len(body) < OFFLOAD_BYTES_MIN
             commands = decode(body) if small else await asyncio.to_thread(decode, body)
             if commands.rows > self._batch_rows_max:
@@ -254,12 +251,12 @@ def _too_large(bytes_max: int) -> Refused:
 
 def idempotency_key(headers: HeaderMap) -> str | None:
     """The Idempotency-Key header; the decoder judges what is in it. Raises `Refused` for two of them."""
+    given = headers.get_all(KEY_HEADER)
+    if len(given) == 1:
+        return given[0]
     if KEY_HEADER not in headers:
         return None
-    given = headers.get_all(KEY_HEADER)
-    if len(given) != 1:
-        raise Refused("header_invalid", "Send one Idempotency-Key, of visible ASCII characters.")
-    return given[0]
+    raise Refused("header_invalid", "Send one Idempotency-Key, of visible ASCII characters.")
 
 
 def check_content_type(headers: HeaderMap, allowed: Collection[str]) -> str:

@@ -43,6 +43,7 @@ class Session:
     def __init__(self, connection: asyncpg.Connection, shard: int) -> None:
         self._connection = connection
         self._shard = shard
+        self._prepared = False
         self.warnings: list[str] = []
         connection.add_log_listener(self._hear)
 
@@ -186,6 +187,9 @@ class Session:
     async def _copy(self, statements: str, batch: Applied) -> None:
         if self._holds_rows():
             raise asyncpg.InterfaceError(f"other rows lie where those of batch {batch.seq} should go")
+        if not self._prepared:
+            await self._connection.execute(QUERIES["prepare_move_head"])
+            self._prepared = True
         # The public way to COPY takes one statement only. A memoryview, because bytes are taken for a file's name.
         await self._connection._copy_in(statements, memoryview(batch.copy), None)
 

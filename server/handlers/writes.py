@@ -27,6 +27,7 @@ async def single(service: Service, request: Request) -> Answer:
     if operation.key_header:
         request.key = idempotency_key(headers)
     body = await service.bodies.read_single(headers, request.proto)
+    service.bodies.check_depth(body)
     if body and operation.body_optional:
         check_content_type(headers, operation.decodes)
     commands = operation.decodes[JSON_TYPE](body, request)

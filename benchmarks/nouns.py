@@ -59,6 +59,8 @@ class Size:
     start_rows: int
     grown_accounts: int
     grown_rows: int
+    rested: bool = False
+    """Whether a case begins only once what earlier ones left is sealed, which takes minutes of no load."""
 
 
 QUICK: Final = Size(
@@ -84,6 +86,7 @@ FULL: Final = Size(
     start_rows=1_000_000,
     grown_accounts=10_000_000,
     grown_rows=50_000_000,
+    rested=True,
 )
 SMOKE: Final = Size(
     "smoke",

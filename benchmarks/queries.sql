@@ -30,6 +30,11 @@ SELECT coalesce(sum(pg_total_relation_size(relid)), 0)::bigint FROM pg_partition
 -- name: rows_recorded
 SELECT coalesce(sum(rows), 0)::bigint FROM pyledger.batch
 
+-- name: rows_unsealed
+SELECT coalesce(sum(batch.rows), 0)::bigint AS rows FROM pyledger.partition
+JOIN pyledger.batch ON batch.first_ns >= partition.start_ns AND batch.first_ns < partition.end_ns
+WHERE partition.sealed_at IS NULL
+
 -- name: wal_bytes
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint;
 

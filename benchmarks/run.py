@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.client import OK, SERVICE_UNAVAILABLE
@@ -29,6 +30,11 @@ Tell = Callable[[str, int], None]
 RESENDS_MAX: Final = 20
 """Of one request of a set-up: over millions of accounts a commit may take longer than the server waits for it."""
 RESEND_AFTER_S: Final = 0.5
+REST_ROWS_MAX: Final = 1_000_000
+"""So many rows that earlier cases left may be sealed beside the next one: two seconds of a core or three."""
+REST_S_MAX: Final = 600.0
+"""Until they are sealed: two minutes until their partition ends, and some for ten million rows of it."""
+REST_LOOK_S: Final = 1.0
 _OPENING_AT_ONCE: Final = 2
 """Connections of a set-up: one request is decided while the next one is built."""
 
@@ -48,10 +54,10 @@ class _Books:
 
 
 class Runner:
-    """Runs cases on one server, one after the other."""
+    """Runs cases on one server, one after the other; each once what the one before left is sealed, if `rested`."""
 
-    def __init__(self, service: Service, scratch: Path, tell: Tell) -> None:
-        self._service, self._scratch, self.tell = service, scratch, tell
+    def __init__(self, service: Service, scratch: Path, tell: Tell, *, rested: bool = False) -> None:
+        self._service, self._scratch, self.tell, self._rested = service, scratch, tell, rested
         self._books: dict[int, _Books] = {}
 
     async def run(self, case: Case) -> Measured:
@@ -64,6 +70,8 @@ class Runner:
         books = self._books[plan.ledger]
         if not books.acknowledged:
             books.run_mark_ns = await service.mark_ns()
+        if self._rested:
+            await self._rest()
         before = await service.read()
         outcomes, files = await drive(plan, service.url, service.key, self._scratch, self.tell)
         after = await service.read()
@@ -82,6 +90,15 @@ class Runner:
             raise ProofFailed(plan.case, [f"nothing was accepted; errors: {measured.errors}"])
         _charge(measured, before, after)
         return measured
+
+    async def _rest(self) -> None:
+        """Wait until the server has no more to do for earlier cases than it can do beside the next one."""
+        until_s = time.monotonic() + REST_S_MAX
+        while (rows := await self._service.rows_unsealed()) > REST_ROWS_MAX:
+            self.tell("rest", 0)
+            if time.monotonic() > until_s:
+                raise RuntimeError(f"{rows:,} rows of earlier cases are not sealed after {REST_S_MAX:.0f} s of rest")
+            await asyncio.sleep(REST_LOOK_S)
 
     async def _prove(self, case: Case, books: _Books) -> dict[str, int]:
         """Everything of these books that was not proven before."""

@@ -103,6 +103,10 @@ class Service:
         """The time of the last committed row."""
         return int(await self.database.fetchval(QUERIES["mark_ns"]))
 
+    async def rows_unsealed(self) -> int:
+        """Rows in partitions of the journal that have no seal yet."""
+        return int(await self.database.fetchval(QUERIES["rows_unsealed"]))
+
     async def configuration(self) -> dict[str, str]:
         """PostgreSQL's settings that a figure depends on."""
         return {row["name"]: row["value"] for row in await self.database.fetch(QUERIES["configuration"])}

@@ -163,7 +163,7 @@ class Session:
         self.show("server", "start", 0, 0)
         server = await self._serve("server", queue_settings(self.asked.connections))
         try:
-            runner = Runner(server, self.asked.scratch, self.tell("server"))
+            runner = Runner(server, self.asked.scratch, self.tell("server"), rested=self.asked.size.rested)
             if self.wants("append") and not self.asked.url:
                 transfers = self.asked.size.w1_transfers
                 self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))

@@ -54,6 +54,24 @@ async def test_every_workload_runs_and_is_proven(service: Service, tmp_path: Pat
         assert measured.wal_bytes_per_transfer, name
 
 
+async def test_a_rested_run_begins_once_what_was_left_is_sealed(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = Runner(service, tmp_path, quiet, rested=True)
+    rows = (await runner.run(small("W1", "single_64"))).accepted
+    assert await service.rows_unsealed() > rows
+    monkeypatch.setattr("benchmarks.run.REST_ROWS_MAX", rows)
+    monkeypatch.setattr("benchmarks.run.REST_S_MAX", 0.3)
+    monkeypatch.setattr("benchmarks.run.REST_LOOK_S", 0.05)
+    with pytest.raises(RuntimeError, match="rows of earlier cases are not sealed"):
+        await runner.run(small("W1", "single_64"))
+    await service.database.execute(
+        "UPDATE pyledger.partition SET sealed_at = now(), rows = 0, root = sha256(''), filter = ''"
+    )
+    assert await service.rows_unsealed() == 0
+    assert (await runner.run(small("W1", "single_64"))).accepted
+
+
 async def test_the_echo_answers_as_many_bytes_as_the_ledger(service: Service, tmp_path: Path) -> None:
     case = small("W1", "single_64")
     ours = await Runner(service, tmp_path, quiet).run(case)

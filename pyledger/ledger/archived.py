@@ -83,7 +83,7 @@ def clamp(spans: tuple[Span, ...], low_ns: int, high_ns: int, *, up: bool) -> tu
 
     Raises `Archived` if there is no such part."""
     within = [span for span in spans if span.start_ns < high_ns and span.end_ns > low_ns]
-    if not within:
+    if not within or low_ns >= high_ns:
         return low_ns, high_ns, None
     near = within[0] if up else within[-1]
     if (near.start_ns <= low_ns) if up else (near.end_ns >= high_ns):

@@ -52,8 +52,9 @@ _SESSION: Final = {
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": str(TCP_USER_TIMEOUT_MS),
     "jit": "off",
+    "default_transaction_isolation": "read committed",
 }
-"""A hosting's own defaults for these could cancel a commit or end a quiet session."""
+"""A hosting's own defaults for these could cancel a commit, end a quiet session, or let an append fail over a beat."""
 
 
 async def connect(url: str, name: str, settings: dict[str, str] | None = None) -> asyncpg.Connection:

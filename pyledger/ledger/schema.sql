@@ -538,7 +538,10 @@ BEGIN
     LOCK TABLE ONLY pyledger.journal IN ACCESS EXCLUSIVE MODE;
     EXECUTE format('LOCK TABLE pyledger.%I, pyledger.%I IN ACCESS EXCLUSIVE MODE NOWAIT', old.name, following.name);
     EXECUTE format('SELECT EXISTS (SELECT FROM pyledger.%I)', following.name) INTO filled;
-    IF filled THEN
+    -- It may have been closed while the locks were waited for: what takes no row must not get the range of now.
+    IF filled OR EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = to_regclass(format('pyledger.%I', old.name)) AND tgname = 'journal_over'
+    ) THEN
         RETURN false;
     END IF;
     EXECUTE format('ALTER TABLE pyledger.journal DETACH PARTITION pyledger.%I', following.name);
@@ -598,8 +601,10 @@ BEGIN
     IF NOT closed THEN
         EXECUTE format('CREATE TRIGGER journal_over BEFORE INSERT ON pyledger.%I '
             'FOR EACH ROW EXECUTE FUNCTION pyledger.refuse_change()', old.name);
-        -- The lock waited for what was on its way: whose head is before the end may have added to it just now.
-        IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns) THEN
+        -- The lock waited for what was on its way: whose head is before the end may have added to it just now, and its
+        -- end may have been moved on.
+        IF EXISTS (SELECT FROM pyledger.head WHERE seq > 0 AND last_ns < old.end_ns)
+            OR NOT EXISTS (SELECT FROM pyledger.partition WHERE start_ns = from_ns AND end_ns = old.end_ns) THEN
             EXECUTE format('DROP TRIGGER journal_over ON pyledger.%I', old.name);
             RETURN false;
         END IF;

@@ -7,12 +7,25 @@ import asyncio
 import time
 from typing import Any, cast
 
+import asyncpg
 import pytest
 
-from pyledger.ledger import Filter, Ledger, seals
+from pyledger.ledger import Filter, Ledger, archived, seals
+from pyledger.ledger.archived import clamp
 from pyledger.ledger.connections import QUERIES, connect
+from pyledger.ledger.nouns import SEAL_AFTER_S
 from pyledger.ledger.sealing import Sealing
 from pyledger.ledger.seals import Span
+from tests.ledger.test_partition_steps import (
+    FIRST_NS,
+    MONDAY_NS,
+    SECOND_NS,
+    SECOND_PIECE_NS,
+    SOME_NS,
+    bounds,
+    insert,
+    session,
+)
 from tests.ledger.test_partitions import leased, midweek, settled, spans
 from tests.ledger.test_reads import all_pages
 from tests.ledger.test_sealing import PARTITION_ROWS, SEAL_AFTER_NS
@@ -159,6 +172,66 @@ async def test_it_waits_for_what_was_decided_before(database: Database) -> None:
         finally:
             holding.terminate()
             connection.terminate()
+
+
+async def at_rest(server: asyncpg.Connection, database: Database) -> None:
+    """A partition that is over, and an empty one after it that may be given to it."""
+    await server.execute("SELECT pyledger.open_shard(0::int2)")
+    await server.fetchval("SELECT pyledger.make_partitions($1, 1)", SOME_NS)
+    assert await server.fetchval("SELECT pyledger.split_partition($1, $2)", MONDAY_NS, FIRST_NS)
+    assert await server.fetchval("SELECT pyledger.split_partition($1, $2)", FIRST_NS, SECOND_PIECE_NS)
+    past_ns = FIRST_NS + SEAL_AFTER_S * SECOND_NS
+    await run_as_admin(database, "UPDATE pyledger.head SET seq = 1, last_ns = $1", past_ns)
+
+
+@both
+async def test_what_was_moved_on_is_not_closed(database: Database) -> None:
+    async with session(database.server_dsn) as server, session(database.server_dsn) as other:
+        await at_rest(server, database)
+        moving = other.transaction()
+        await moving.start()
+        assert await other.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS)
+        closing = asyncio.ensure_future(server.fetchval("SELECT pyledger.index_partition($1)", MONDAY_NS))
+        await asyncio.sleep(0.3)
+        assert not closing.done()
+        await moving.commit()
+        assert not await closing
+        assert not await server.fetchval("SELECT pyledger.index_partition($1)", MONDAY_NS)
+        assert (await bounds(server))[0] == (MONDAY_NS, SECOND_PIECE_NS)
+        await insert(server, FIRST_NS + 15 * SECOND_NS)
+
+
+@both
+async def test_what_was_closed_is_not_moved_on(database: Database) -> None:
+    async with session(database.server_dsn) as server, session(database.server_dsn) as other:
+        await at_rest(server, database)
+        async with session(database.admin_dsn) as reader:
+            reading = reader.transaction()
+            await reading.start()
+            await reader.execute("LOCK TABLE ONLY pyledger.journal IN ACCESS SHARE MODE")
+            moving = asyncio.ensure_future(other.fetchval("SELECT pyledger.merge_partition($1)", MONDAY_NS))
+            await asyncio.sleep(0.03)
+            await server.fetchval("SELECT pyledger.index_partition($1)", MONDAY_NS)
+            await reading.commit()
+        assert not await moving
+        assert (await bounds(server))[0] == (MONDAY_NS, FIRST_NS)
+        await insert(server, FIRST_NS + 15 * SECOND_NS)
+
+
+async def test_the_databases_own_isolation_is_not_ours(database: Database) -> None:
+    """An append that began before the head was taken past an end would fail, and cost an epoch."""
+    await run_as_admin(database, f"ALTER DATABASE {database.name} SET default_transaction_isolation = 'serializable'")
+    connection = await connect(database.server_dsn, "test")
+    try:
+        assert await connection.fetchval("SHOW transaction_isolation") == "read committed"
+    finally:
+        connection.terminate()
+
+
+def test_what_ends_where_it_begins_is_in_no_archive() -> None:
+    """A shard at rest may have all of its rows in one."""
+    assert clamp((archived.Span(0, 100),), 50, 50, up=True) == (50, 50, None)
+    assert clamp((archived.Span(0, 100),), 50, 50, up=False) == (50, 50, None)
 
 
 def test_a_flipped_bit_in_a_whole_second_is_none() -> None:

@@ -35,6 +35,15 @@ SELECT coalesce(sum(batch.rows), 0)::bigint AS rows FROM pyledger.partition
 JOIN pyledger.batch ON batch.first_ns >= partition.start_ns AND batch.first_ns < partition.end_ns
 WHERE partition.sealed_at IS NULL
 
+-- name: unfrozen
+-- Sealed partitions that autovacuum has still to freeze, which writes each of their pages once more.
+SELECT partition.name FROM pyledger.partition
+JOIN pg_class ON pg_class.oid = to_regclass('pyledger.' || quote_ident(partition.name))
+WHERE sealed_at IS NOT NULL AND relallvisible < relpages
+
+-- name: freeze
+VACUUM (FREEZE) pyledger.{name}
+
 -- name: wal_bytes
 SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint;
 

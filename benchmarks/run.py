@@ -92,13 +92,14 @@ class Runner:
         return measured
 
     async def _rest(self) -> None:
-        """Wait until the server has no more to do for earlier cases than it can do beside the next one."""
+        """Wait until no more is to be done for earlier cases than can be done beside the next one."""
         until_s = time.monotonic() + REST_S_MAX
         while (rows := await self._service.rows_unsealed()) > REST_ROWS_MAX:
             self.tell("rest", 0)
             if time.monotonic() > until_s:
                 raise RuntimeError(f"{rows:,} rows of earlier cases are not sealed after {REST_S_MAX:.0f} s of rest")
             await asyncio.sleep(REST_LOOK_S)
+        await self._service.settle()
 
     async def _prove(self, case: Case, books: _Books) -> dict[str, int]:
         """Everything of these books that was not proven before."""

@@ -107,6 +107,13 @@ class Service:
         """Rows in partitions of the journal that have no seal yet."""
         return int(await self.database.fetchval(QUERIES["rows_unsealed"]))
 
+    async def settle(self) -> None:
+        """What PostgreSQL has still to do for sealed partitions, at once instead of in the next minutes."""
+        for row in await self.database.fetch(QUERIES["unfrozen"]):
+            await self.database.execute(QUERIES["freeze"].format(name=row["name"]))
+        if self.process is not None:  # of another's server we may not
+            await self.database.execute(QUERIES["checkpoint"])
+
     async def configuration(self) -> dict[str, str]:
         """PostgreSQL's settings that a figure depends on."""
         return {row["name"]: row["value"] for row in await self.database.fetch(QUERIES["configuration"])}

@@ -16,7 +16,7 @@ import pytest
 from benchmarks import baselines, growth
 from benchmarks.lock_and_update import SCHEMA
 from benchmarks.nouns import FURTHER, SMOKE, Case, Measured, ProofFailed
-from benchmarks.proof import Claim, prove
+from benchmarks.proof import QUERIES, Claim, prove
 from benchmarks.run import Runner
 from benchmarks.service import Service
 from benchmarks.workloads import WORKLOADS, Planner
@@ -69,7 +69,10 @@ async def test_a_rested_run_begins_once_what_was_left_is_sealed(
         "UPDATE pyledger.partition SET sealed_at = now(), rows = 0, root = sha256(''), filter = ''"
     )
     assert await service.rows_unsealed() == 0
+    await service.database.execute("ANALYZE pyledger.journal")
+    assert await service.database.fetch(QUERIES["unfrozen"])
     assert (await runner.run(small("W1", "single_64"))).accepted
+    assert not await service.database.fetch(QUERIES["unfrozen"])
 
 
 async def test_the_echo_answers_as_many_bytes_as_the_ledger(service: Service, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import operator
 import resource
 import socket
 import ssl
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from granian import _futures
-from granian._granian import SocketHolder
+from granian._granian import CallbackScheduler, SocketHolder
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -32,10 +33,9 @@ from granian.server import embed
 from pyledger.settings import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    import contextvars
 
     from pyledger.server.router import Application
-    from pyledger.server.rsgi import HTTPProtocol, HTTPScope
     from pyledger.settings import Settings
 
 log = logging.getLogger("pyledger.server")
@@ -125,24 +125,45 @@ def raise_file_limit(connections_max: int) -> int:
 _hold: Final[Any] = SocketHolder
 
 
-def _watching(handle: Callable[[HTTPScope, HTTPProtocol], Awaitable[bool]]) -> Callable[[Any], Awaitable[None]]:
-    """As Granian's own, which answers 500 for a handler that ends without an answer, but for one that says that its
-    answer comes later."""
+class _Scheduler(CallbackScheduler):
+    """As Granian's own, which makes a task of each request and answers 500 if that ends without an answer; but for
+    requests that the application begins by itself, and for those that are answered later."""
 
-    async def watch(watcher: Any) -> None:
-        try:
-            later = await handle(watcher.scope, watcher.proto)
-        except BaseException as error:
-            watcher.err(error)
-            return
-        if not later:
-            watcher.done()
+    __slots__ = ()
 
-    return watch
+    def __init__(self, loop: asyncio.AbstractEventLoop, application: Application, *_unused: object) -> None:
+        super().__init__()
+        context: contextvars.Context = self._ctx
+
+        async def answer(watcher: Any) -> None:
+            try:
+                later = await application.__rsgi__(watcher.scope, watcher.proto)
+            except BaseException as error:
+                watcher.err(error)
+                return
+            if not later:
+                watcher.done()
+
+        def run(watcher: Any) -> None:
+            # Its reference to the task keeps that alive.
+            watcher.taskref(loop.create_task(answer(watcher)))
+
+        def schedule(watcher: Any) -> None:
+            # In Granian's thread for Python, of which there is one; nobody would hear of an error.
+            if not application.begin(watcher.scope, watcher.proto):
+                loop.call_soon_threadsafe(run, watcher, context=context)
+
+        self._schedule_fn = schedule
 
 
-_GRANIAN_FITS: Final = getattr(embed, "_future_watcher_wrapper", None) is _futures._future_watcher_wrapper
-embed._future_watcher_wrapper = _watching  # type: ignore[attr-defined]
+def _scheduler(loop: asyncio.AbstractEventLoop, application: Application, impl_asyncio: bool) -> _Scheduler:
+    del impl_asyncio
+    return _Scheduler(loop, application, None, None, None)
+
+
+_REPLACED: Final = {"_future_watcher_wrapper": operator.attrgetter("__self__"), "_new_cbscheduler": _scheduler}
+_GRANIAN_FITS: Final = all(getattr(embed, name, None) is getattr(_futures, name, name) for name in _REPLACED)
+vars(embed).update(_REPLACED)
 
 
 class _Granian(embed.Server):
@@ -182,6 +203,7 @@ class Host:
             "http": HTTPModes.http1,
             "websockets": False,
             "backlog": BACKLOG,
+            "blocking_threads": 1,
             "backpressure": connections_max + SPARE_CONNECTIONS,
             "http1_settings": HTTP1Settings(
                 header_read_timeout=settings.header_timeout_ms, max_buffer_size=settings.header_bytes_max

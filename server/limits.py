@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from typing import TYPE_CHECKING, Final
 
 from granian._granian import RSGIProtocolClosed
@@ -53,7 +54,8 @@ _LATE: Final = math.inf
 class BodyClock:
     """Cancels the reading of bodies that are late.
 
-    One sweep for all requests: a timer each would cost a tenth of a single transfer's time.
+    One sweep for all requests: a timer each would cost a tenth of a single transfer's time. Bodies may be watched from
+    any thread; all else is the event loop's.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -72,15 +74,30 @@ class BodyClock:
             self._timer.cancel()
 
     def _sweep(self) -> None:
-        now = self._loop.time()
-        for reading, due in self._due.items():
+        now = time.monotonic()
+        # A copy is made in one step, whatever other threads add meanwhile.
+        for reading, due in self._due.copy().items():
             if due <= now and reading.cancel():
                 self._due[reading] = _LATE
         self.start()
 
     def due_s(self) -> float:
         """When a body that is asked for now has to be there."""
-        return self._loop.time() + self._timeout_s
+        return time.monotonic() + self._timeout_s
+
+    def watch(self, reading: Reading, due_s: float) -> None:
+        """Cancel it when that time has come; until `taken`."""
+        self._due[reading] = due_s
+
+    def taken(self, reading: Reading) -> bytes:
+        """What `read` gives, of a body that was watched and is there. Raises like it."""
+        del self._due[reading]
+        try:
+            return reading.result()
+        except RSGIProtocolClosed as error:
+            raise ClientGone from error
+        except asyncio.CancelledError:
+            raise Refused("body_timeout", headers=(CLOSE,)) from None
 
     async def read(self, reading: Reading, due_s: float) -> bytes:
         """A body or a piece of one. Raises `Refused` when it is late, `ClientGone` when it broke off."""
@@ -152,12 +169,19 @@ class Bodies:
         """Bytes of batch bodies in memory now, or on their way to be read whole."""
         return self._promised.bytes_held + self._arrived.bytes_held
 
+    def ask_single(self, headers: HeaderMap, proto: HTTPProtocol) -> Reading | None:
+        """The body of a single write on its way; None, and not asked for, if its length is not told or too large."""
+        length = headers.get("content-length")
+        if length is None or int(length) > self._single_bytes_max:
+            return None
+        # The parser below us reads exactly Content-Length bytes: nothing is left to count.
+        return proto()
+
     def read_single(self, headers: HeaderMap, proto: HTTPProtocol) -> Awaitable[bytes]:
         """The body of a single write. Raises `Refused` or `ClientGone`."""
-        length = headers.get("content-length")
-        if length is not None and int(length) <= self._single_bytes_max:
-            # The parser below us reads exactly Content-Length bytes: nothing is left to count.
-            return self.clock.read(proto(), self.clock.due_s())
+        reading = self.ask_single(headers, proto)
+        if reading is not None:
+            return self.clock.read(reading, self.clock.due_s())
         return self._read_pieces(headers, proto, Room(self._single_bytes_max), self._single_bytes_max)
 
     def check_depth(self, body: bytes) -> None:

@@ -7,6 +7,7 @@ no exception passes this file, and none of its text reaches a client.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import uuid
 from time import perf_counter
@@ -16,6 +17,7 @@ from pyledger._rust import Malformed
 from pyledger.ledger import Archived, BadCursor, Busy, CursorGone, Unavailable, UnknownOutcome
 from pyledger.ledger.times import instant
 from pyledger.server import access, replies
+from pyledger.server.handlers import writes
 from pyledger.server.operations import OPERATIONS, Operation
 from pyledger.server.problems import PROBLEMS, ClientGone, Refused
 from pyledger.server.service import Request, Service
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyledger._rust import Reply
-    from pyledger.server.rsgi import HTTPProtocol, HTTPScope
+    from pyledger.server.rsgi import HTTPProtocol, HTTPScope, Reading
 
 log = logging.getLogger("pyledger.server")
 
@@ -62,26 +64,72 @@ class Router:
 
 
 class Application:
-    """The RSGI application: one call a request."""
+    """The RSGI application: one call a request.
+
+    A single write does not get as far: nearly all need only a look at the head, the body, and a place in the queue. So
+    the head is judged where it arrives, the body is asked for at once, and what goes on in the event loop is one
+    function, without a task. Whatever is not quite as it should be goes the way of all requests, which says why.
+    """
 
     def __init__(self, service: Service, requests_max: int) -> None:
         self._service = service
         self._router = Router()
         self._requests_max = requests_max
         self._in_flight = 0
+        self._coming: dict[Reading, Request] = {}
+        self._context = contextvars.copy_context()
         self._idle: asyncio.Event | None = None
 
     @property
     def in_flight(self) -> int:
         """Requests being answered now."""
-        return self._in_flight
+        return self._in_flight + len(self._coming)
 
     async def idle(self) -> None:
         """Wait until no request is being answered."""
         self._idle = self._idle or asyncio.Event()
-        while self._in_flight:
+        while self.in_flight:
             self._idle.clear()
             await self._idle.wait()
+
+    def begin(self, scope: HTTPScope, proto: HTTPProtocol) -> bool:
+        """Begin a single write, in the thread in which its head and then its body arrive: True if that is all it waits
+        for. Raises nothing; False has changed nothing."""
+        started_s, service = perf_counter(), self._service
+        try:
+            methods, identifier = self._router.find(scope.path)
+            operation = None if methods is None else methods.get(scope.method)
+            if operation is None or operation.handler is not writes.single:
+                return False
+            headers = scope.headers
+            principal = service.authenticator.known(headers)
+            if principal is None or operation.scope not in principal.scopes:
+                return False
+            request = Request(self, started_s, operation, scope, headers, proto, identifier, principal)
+            writes.check_head(service, request)
+            due_s = service.bodies.clock.due_s()
+            reading = service.bodies.ask_single(headers, proto)
+        except Exception:
+            return False
+        if reading is None:
+            return False
+        self._coming[reading] = request
+        # The callback is in time: the body is set by this same thread, and only what is watched is cancelled.
+        reading.add_done_callback(self._arrived, self._context)
+        service.bodies.clock.watch(reading, due_s)
+        return True
+
+    def _arrived(self, reading: Reading) -> None:
+        """Go on with a single write now that its body is there, or is not going to be."""
+        request, service = self._coming.pop(reading), self._service
+        self._in_flight += 1
+        try:
+            body = service.bodies.clock.taken(reading)
+            if self.in_flight > self._requests_max:
+                raise _full()
+            writes.submit(service, request, body)
+        except Exception as error:
+            self.finish(request, error)
 
     async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> bool:
         """Answer one request; True if `finish` does it later."""
@@ -92,7 +140,7 @@ class Application:
         try:
             methods, identifier = self._router.find(scope.path)
             operation = None if methods is None else methods.get(scope.method)
-            if operation is None or self._in_flight > self._requests_max:
+            if operation is None or self.in_flight > self._requests_max:
                 answer = self._not_served(scope, methods)
             else:
                 try:
@@ -133,18 +181,22 @@ class Application:
 
     def _left(self) -> None:
         self._in_flight -= 1
-        if self._idle is not None and not self._in_flight:
+        if self._idle is not None and not self.in_flight:
             self._idle.set()
 
     def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:
-        if self._in_flight > self._requests_max:
-            return replies.refusal(Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE)))
+        if self.in_flight > self._requests_max:
+            return replies.refusal(_full())
         if methods is None:
             return replies.refusal(Refused("not_found"))
         allow = ("allow", ", ".join(sorted({*methods, "OPTIONS"})))
         if scope.method == "OPTIONS":
             return 204, [allow, *replies.COMMON], b""
         return replies.refusal(Refused("method_not_allowed", headers=(allow,)))
+
+
+def _full() -> Refused:
+    return Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE))
 
 
 def _no(operation: Operation, error: Exception) -> replies.Answer:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Protocol
 
 
@@ -48,7 +49,13 @@ class Reading(Awaitable[bytes], Protocol):
     """A body, or a piece of one, on its way."""
 
     def cancel(self) -> bool:
-        """Make whoever awaits it get a CancelledError. False if it is there already."""
+        """Make whoever awaits it, or takes its result, get a CancelledError. False if it is there already."""
+
+    def add_done_callback(self, callback: Callable[[Reading], None], context: Context | None = None) -> None:
+        """Call this, once, in the event loop, when it is there or cancelled. Only one callback is kept."""
+
+    def result(self) -> bytes:
+        """What is there. Raises what whoever awaits it would get."""
 
     def __hash__(self) -> int: ...
 

@@ -105,22 +105,22 @@ class Service:
     @property
     def writer(self) -> Writer:
         """The writer. Raises `Refused` before there is one and once the server is stopping."""
-        return self._opened().writer
+        return self.opened().writer
 
     @property
     def reads(self) -> Reads:
         """The reads. Raises `Refused` like `writer`."""
-        return self._opened().reads
+        return self.opened().reads
 
     @property
     def proofs(self) -> Proofs:
         """The proofs. Raises `Refused` like `writer`."""
-        return self._opened().proofs
+        return self.opened().proofs
 
     @property
     def statements(self) -> Statements:
         """The statements. Raises `Refused` like `writer`."""
-        return self._opened().statements
+        return self.opened().statements
 
     @property
     def state(self) -> str:
@@ -138,7 +138,8 @@ class Service:
             raise Refused("parameter_invalid", detail, parameter="limit")
         return asked
 
-    def _opened(self) -> Ledger:
+    def opened(self) -> Ledger:
+        """The ledger. Raises `Refused` like `writer`."""
         if self.stopping:
             raise Refused("stopping", headers=(RETRY_AFTER, CLOSE))
         if self.ledger is None:

@@ -20,18 +20,29 @@ if TYPE_CHECKING:
 
 async def single(service: Service, request: Request) -> Answer:
     """One command: what was recorded, or the problem that the ledger made of it."""
+    check_head(service, request)
+    return submit(service, request, await service.bodies.read_single(request.headers, request.proto))
+
+
+def check_head(service: Service, request: Request) -> None:
+    """What a single write can be refused for before its body is asked for. Raises `Refused`."""
     no_query(request.query)
-    writer, operation, headers = service.writer, request.operation, request.headers
+    service.opened()
+    operation = request.operation
     if not operation.body_optional:
-        check_content_type(headers, operation.decodes)
+        check_content_type(request.headers, operation.decodes)
     if operation.key_header:
-        request.key = idempotency_key(headers)
-    body = await service.bodies.read_single(headers, request.proto)
+        request.key = idempotency_key(request.headers)
+
+
+def submit(service: Service, request: Request, body: bytes) -> Answer:
+    """Decode a single write and leave it open. Raises `Refused`, `Malformed`, or like `Writer.submit`."""
+    operation = request.operation
     service.bodies.check_depth(body)
     if body and operation.body_optional:
-        check_content_type(headers, operation.decodes)
+        check_content_type(request.headers, operation.decodes)
     commands = operation.decodes[JSON_TYPE](body, request)
-    return service.answers.later(request, writer, commands)
+    return service.answers.later(request, service.writer, commands)
 
 
 async def batch(service: Service, request: Request) -> Answer:

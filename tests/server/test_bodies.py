@@ -45,6 +45,11 @@ class Counter:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Nothing to open."""
 
+    def begin(self, scope: Any, proto: Any) -> bool:
+        """Nothing before its turn."""
+        del scope, proto
+        return False
+
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         try:
             commands = await self.bodies.decode_batch(scope.headers, proto, self.decode, "binary")
@@ -61,7 +66,7 @@ class Counter:
         self.held.append(self.bodies.bytes_held)
         return decode_transfers_binary(body, 1)
 
-    async def begin(self, *parts: bytes) -> Wire:
+    async def send(self, *parts: bytes) -> Wire:
         """A connection over which this much of a request went."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(b"".join(parts))
@@ -70,7 +75,7 @@ class Counter:
 
     async def ask(self, *parts: bytes) -> tuple[int, Any]:
         """Status and body of the answer to a whole request."""
-        return await answered(await self.begin(*parts))
+        return await answered(await self.send(*parts))
 
     async def until_held(self, count: int) -> None:
         async with asyncio.timeout(5):
@@ -119,7 +124,7 @@ async def test_both_ways_give_the_same_and_hold_what_they_read(counter: Counter)
 
 
 async def test_promises_lock_nobody_out(counter: Counter) -> None:
-    promised = [await counter.begin(WHOLE, b"x") for _ in range(BODIES_MAX)]
+    promised = [await counter.send(WHOLE, b"x") for _ in range(BODIES_MAX)]
     await counter.until_held(BODIES_MAX * len(BODY))
     for _ in range(3 * BODIES_MAX):
         assert await counter.ask(WHOLE, BODY) == (200, {"rows": 10})
@@ -128,8 +133,8 @@ async def test_promises_lock_nobody_out(counter: Counter) -> None:
 
 
 async def test_what_has_arrived_is_bounded_and_the_rest_refused(counter: Counter) -> None:
-    promised = [await counter.begin(WHOLE, b"x") for _ in range(BODIES_MAX)]
-    arrived = [await counter.begin(WHOLE, BODY[:-1]) for _ in range(BODIES_MAX)]
+    promised = [await counter.send(WHOLE, b"x") for _ in range(BODIES_MAX)]
+    arrived = [await counter.send(WHOLE, BODY[:-1]) for _ in range(BODIES_MAX)]
     await counter.until_held(2 * BODIES_MAX * len(BODY) - BODIES_MAX)
     for request in ((WHOLE, BODY), (CHUNKED, chunk(BODY))):
         status, body = await counter.ask(*request)
@@ -144,7 +149,7 @@ async def test_what_has_arrived_is_bounded_and_the_rest_refused(counter: Counter
 async def test_bodies_that_break_off_leave_their_room(counter: Counter) -> None:
     for request in ((WHOLE, BODY[:-1]), (CHUNKED, chunk(BODY)[:-3])):
         for _ in range(3 * BODIES_MAX):
-            _, writer = await counter.begin(*request)
+            _, writer = await counter.send(*request)
             await counter.until_held(len(BODY) - (request[0] is CHUNKED))
             writer.close()
             await counter.until_held(0)

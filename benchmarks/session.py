@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,7 +18,7 @@ from benchmarks.processes import machine, resident_bytes
 from benchmarks.proof import prove_ids
 from benchmarks.report import add_figures, commit
 from benchmarks.run import Runner
-from benchmarks.workloads import SIDE_BY_SIDE, SQL_PLAIN_PER_S_MAX, WORKLOADS, Planner, w5_at_half
+from benchmarks.workloads import IN_TURN, SQL_PLAIN_PER_S_MAX, WORKLOADS, Planner, w5_at_half
 from pyledger.settings import Settings
 
 ROOT: Final = Path(__file__).parent.parent
@@ -164,28 +164,36 @@ class Session:
         server = await self._serve("server", queue_settings(self.asked.connections))
         try:
             runner = Runner(server, self.asked.scratch, self.tell("server"), rested=self.asked.size.rested)
+            wanted = {name: list(cases(self.planner)) for name, cases in WORKLOADS.items() if self.wants(name)}
+            await self._singles(runner, server, wanted)
             if self.wants("append") and not self.asked.url:
                 transfers = self.asked.size.w1_transfers
                 self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))
                 self.figures["append_ceiling_per_s"] = round(self.lines[-1].per_s, 1)
-            wanted = {name: list(cases(self.planner)) for name, cases in WORKLOADS.items() if self.wants(name)}
-            for case in (case for cases in wanted.values() for case in cases if case.plan.case in SIDE_BY_SIDE):
+            batches = [case for cases in wanted.values() for case in cases if case.plan.form != "single"]
+            for case in sorted(batches, key=lambda case: IN_TURN.get(case.plan.case, len(IN_TURN))):
                 await self._case(runner, case)
-            for name in WORKLOADS:
-                if name in wanted:
-                    await self._workload(runner, name, (c for c in wanted[name] if c.plan.case not in SIDE_BY_SIDE))
-                if name == "W1":
-                    self._memory(server)
-                    await self._single_baselines(server)
+            self._memory(server)
             self.show("proof", "ids of the whole journal", 0, 0)
             await prove_ids(server.database)
         finally:
             await server.close()
 
-    def _memory(self, server: service.Service) -> None:
-        """What the server holds after all of W1 besides accounts and ids, whose sizes were measured before.
+    async def _singles(self, runner: Runner, server: service.Service, wanted: Mapping[str, list[Case]]) -> None:
+        """All cases of one a request, before any of full requests: what those leave to be sealed would fall on them."""
+        for name in WORKLOADS:
+            peak = 0.0
+            for case in (case for case in wanted.get(name, []) if case.plan.form == "single"):
+                peak = max(peak, (await self._case(runner, case)).per_s)
+            if name == "W5" and peak:
+                await self._case(runner, w5_at_half(self.planner, peak))
+            if name == "W1":
+                await self._single_baselines(server)
 
-        The room that the holds of W9 had, which runs beside W1, is counted: they are open no more."""
+    def _memory(self, server: service.Service) -> None:
+        """What the server holds in the end besides accounts and ids, whose sizes were measured before.
+
+        The room that holds had is counted: they are open no more."""
         if not self.wants("W1"):
             return
         resident = resident_bytes(server.process.pid) if server.process is not None else None
@@ -194,7 +202,9 @@ class Session:
             return
         ours = [line for line in self.lines if line.workload in WORKLOADS]
         ids = min(DEFAULTS.window_ids, sum(line.accepted for line in ours))
-        besides = resident - ids * each_id - sum(line.proof["accounts"] for line in ours) * each_account
+        # The cases of W5 share their accounts.
+        accounts = {line.workload if line.workload == "W5" else line.case: line.proof["accounts"] for line in ours}
+        besides = resident - ids * each_id - sum(accounts.values()) * each_account
         self.further["server_besides_mb"] = round(besides / 1e6, 1)
         self.more["memory"] = {
             "resident_mb": round(resident / 1e6, 1),
@@ -225,13 +235,6 @@ class Session:
         finally:
             for server in servers:
                 await server.close()
-
-    async def _workload(self, runner: Runner, name: str, cases: Iterable[Case]) -> None:
-        peak = 0.0
-        for case in cases:
-            peak = max(peak, (await self._case(runner, case)).per_s)
-        if name == "W5":
-            await self._case(runner, w5_at_half(self.planner, peak))
 
     async def _case(self, runner: Runner, case: Case) -> Measured:
         runner.tell = self.tell(case.plan.case, case.plan.transfers)

@@ -95,7 +95,8 @@ class BodyClock:
         try:
             return reading.result()
         except RSGIProtocolClosed as error:
-            raise ClientGone from error
+            # Granian keeps it with the body; what it would remember of this frame would keep the request for ever.
+            raise ClientGone from error.with_traceback(None)
         except asyncio.CancelledError:
             raise Refused("body_timeout", headers=(CLOSE,)) from None
 
@@ -105,7 +106,8 @@ class BodyClock:
         try:
             return await reading
         except RSGIProtocolClosed as error:
-            raise ClientGone from error
+            # Granian keeps it with the body; what it would remember of this frame would keep the request for ever.
+            raise ClientGone from error.with_traceback(None)
         except asyncio.CancelledError:
             if self._due[reading] == _LATE:
                 raise Refused("body_timeout", headers=(CLOSE,)) from None

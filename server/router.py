@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyledger._rust import Reply
+    from pyledger.ledger import Writer
     from pyledger.server.rsgi import HTTPProtocol, HTTPScope, Reading
 
 log = logging.getLogger("pyledger.server")
@@ -76,7 +77,7 @@ class Application:
         self._router = Router()
         self._requests_max = requests_max
         self._in_flight = 0
-        self._coming: dict[Reading, Request] = {}
+        self._coming: dict[Reading, tuple[Request, Writer]] = {}
         self._context = contextvars.copy_context()
         self._idle: asyncio.Event | None = None
 
@@ -96,7 +97,10 @@ class Application:
         """Begin a single write, in the thread in which its head and then its body arrive: True if that is all it waits
         for. Raises nothing; False has changed nothing."""
         started_s, service = perf_counter(), self._service
+        if self.in_flight >= self._requests_max:
+            return False
         try:
+            service.opened()  # first: whose key it is may be known only now
             methods, identifier = self._router.find(scope.path)
             operation = None if methods is None else methods.get(scope.method)
             if operation is None or operation.handler is not writes.single:
@@ -106,14 +110,14 @@ class Application:
             if principal is None or operation.scope not in principal.scopes:
                 return False
             request = Request(self, started_s, operation, scope, headers, proto, identifier, principal)
-            writes.check_head(service, request)
+            writer = writes.check_head(service, request)
             due_s = service.bodies.clock.due_s()
             reading = service.bodies.ask_single(headers, proto)
         except Exception:
             return False
         if reading is None:
             return False
-        self._coming[reading] = request
+        self._coming[reading] = request, writer
         # The callback is in time: the body is set by this same thread, and only what is watched is cancelled.
         reading.add_done_callback(self._arrived, self._context)
         service.bodies.clock.watch(reading, due_s)
@@ -121,15 +125,16 @@ class Application:
 
     def _arrived(self, reading: Reading) -> None:
         """Go on with a single write now that its body is there, or is not going to be."""
-        request, service = self._coming.pop(reading), self._service
+        request, writer = self._coming.pop(reading)
         self._in_flight += 1
         try:
-            body = service.bodies.clock.taken(reading)
-            if self.in_flight > self._requests_max:
-                raise _full()
-            writes.submit(service, request, body)
+            body = self._service.bodies.clock.taken(reading)
+            writes.submit(self._service, request, writer, body)
         except Exception as error:
             self.finish(request, error)
+        except BaseException as error:
+            self.finish(request, RuntimeError(repr(error)))
+            raise
 
     async def __rsgi__(self, scope: HTTPScope, proto: HTTPProtocol) -> bool:
         """Answer one request; True if `finish` does it later."""
@@ -186,17 +191,13 @@ class Application:
 
     def _not_served(self, scope: HTTPScope, methods: Methods | None) -> replies.Answer:
         if self.in_flight > self._requests_max:
-            return replies.refusal(_full())
+            return replies.refusal(Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE)))
         if methods is None:
             return replies.refusal(Refused("not_found"))
         allow = ("allow", ", ".join(sorted({*methods, "OPTIONS"})))
         if scope.method == "OPTIONS":
             return 204, [allow, *replies.COMMON], b""
         return replies.refusal(Refused("method_not_allowed", headers=(allow,)))
-
-
-def _full() -> Refused:
-    return Refused("connections_full", headers=(replies.RETRY_AFTER, replies.CLOSE))
 
 
 def _no(operation: Operation, error: Exception) -> replies.Answer:

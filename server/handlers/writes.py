@@ -15,34 +15,35 @@ from pyledger.server.replies import BINARY_TYPE, JSON_TYPE, Answer
 from pyledger.server.turns import AFTER, NAME, named
 
 if TYPE_CHECKING:
+    from pyledger.ledger import Writer
     from pyledger.server.service import Request, Service
 
 
 async def single(service: Service, request: Request) -> Answer:
     """One command: what was recorded, or the problem that the ledger made of it."""
-    check_head(service, request)
-    return submit(service, request, await service.bodies.read_single(request.headers, request.proto))
+    writer = check_head(service, request)
+    return submit(service, request, writer, await service.bodies.read_single(request.headers, request.proto))
 
 
-def check_head(service: Service, request: Request) -> None:
-    """What a single write can be refused for before its body is asked for. Raises `Refused`."""
+def check_head(service: Service, request: Request) -> Writer:
+    """Whose write it is, so far as that can be said before its body was asked for. Raises `Refused`."""
     no_query(request.query)
-    service.opened()
-    operation = request.operation
+    writer, operation = service.writer, request.operation
     if not operation.body_optional:
         check_content_type(request.headers, operation.decodes)
     if operation.key_header:
         request.key = idempotency_key(request.headers)
+    return writer
 
 
-def submit(service: Service, request: Request, body: bytes) -> Answer:
+def submit(service: Service, request: Request, writer: Writer, body: bytes) -> Answer:
     """Decode a single write and leave it open. Raises `Refused`, `Malformed`, or like `Writer.submit`."""
     operation = request.operation
     service.bodies.check_depth(body)
     if body and operation.body_optional:
         check_content_type(request.headers, operation.decodes)
     commands = operation.decodes[JSON_TYPE](body, request)
-    return service.answers.later(request, service.writer, commands)
+    return service.answers.later(request, writer, commands)
 
 
 async def batch(service: Service, request: Request) -> Answer:

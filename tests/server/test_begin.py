@@ -3,134 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextvars import Context
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from granian._granian import RSGIProtocolClosed
 
-from pyledger._rust import Commands
 from pyledger.ledger import Busy
-from pyledger.ledger.waiting import Waiter, answer
-from pyledger.server.access import DevAccess
-from pyledger.server.answers import Answers
-from pyledger.server.limits import Bodies
-from pyledger.server.metrics import Metrics
-from pyledger.server.router import Application
-from pyledger.server.service import FeedBounds, Service
+from pyledger.ledger.waiting import answer
+from pyledger.server.host import Host, bind
+from pyledger.server.service import Request
+from pyledger.settings import Settings
+from tests.server.begun import BODY, PLAIN, Headers, Served, Wire
 from tests.server.conftest import Books
 from tests.server.test_limits import POST, read_all
 
-BODY = b'{"id":1,"asset":"EUR","exponent":2}'
-PLAIN = {"host": "localhost", "content-type": "application/json", "content-length": str(len(BODY))}
 
-
-class Headers(dict[str, str]):
-    """With one value each."""
-
-    def get_all(self, name: str) -> list[str]:
-        return [self[name]] if name in self else []
-
-
-class Body:
-    """A body on its way, as Granian has it: set in a thread, told in the event loop."""
-
-    def __init__(self) -> None:
-        self.content: bytes | BaseException | None = None
-        self.tell: Callable[[Body], None] | None = None
-
-    def add_done_callback(self, callback: Callable[[Body], None], context: Context | None = None) -> None:
-        assert self.tell is None and context is not None
-        self.tell = callback
-
-    def arrive(self, content: bytes | BaseException) -> None:
-        self.content = content
-        assert self.tell is not None
-        self.tell(self)
-
-    def cancel(self) -> bool:
-        if self.content is not None:
-            return False
-        asyncio.get_running_loop().call_soon(self.arrive, asyncio.CancelledError())
-        return True
-
-    def result(self) -> bytes:
-        if isinstance(self.content, BaseException):
-            raise self.content
-        assert self.content is not None
-        return self.content
-
-
-class Wire:
-    """A single write, its body on its way, and its one answer."""
-
-    def __init__(self, **differs: Any) -> None:
-        self.method, self.path, self.query_string, self.client = "POST", "/v1/ledgers", "", "127.0.0.1:1"
-        self.headers = Headers(PLAIN)
-        for name, value in differs.items():
-            setattr(self, name, value)
-        self.body: Body | None = None
-        self.answer: tuple[int, list[tuple[str, str]], bytes] | None = None
-
-    def __call__(self) -> Body:
-        assert self.body is None, "asked for twice"
-        self.body = Body()
-        return self.body
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        assert self.answer is None, "answered twice"
-        self.answer = (status, headers, body)
-
-    @property
-    def problem(self) -> tuple[int, str]:
-        assert self.answer is not None
-        return self.answer[0], json.loads(self.answer[2])["code"]
-
-
-class Written:
-    """A writer that keeps who waits."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Waiter] = []
-        self.refuses: Exception | None = None
-
-    def submit_for(self, waiting: Waiter, commands: Commands) -> Waiter:
-        if self.refuses:
-            raise self.refuses
-        assert commands.rows == 1
-        self.waiting.append(waiting)
-        return waiting
-
-
-class Served:
-    """An application whose ledger is `writer`."""
-
-    def __init__(self, requests_max: int = 10) -> None:
-        self.service = Service(
-            authenticator=DevAccess(),
-            bodies=Bodies(single_bytes_max=1_000, batch_bytes_max=1_000, room_bytes=2_000, timeout_s=0.3),
-            answers=Answers(10.0),
-            metrics=Metrics("0"),
-            page_rows_max=10,
-            feed=FeedBounds(10, 1),
-        )
-        self.writer = Written()
-        self.service.ledger = SimpleNamespace(writer=self.writer)  # type: ignore[assignment]
-        self.application = Application(self.service, requests_max)
-
-    def begin(self, wire: Wire) -> bool:
-        return self.application.begin(wire, wire)  # type: ignore[arg-type]
-
-    @property
-    def at_rest(self) -> bool:
-        bodies, answers = self.service.bodies.clock._due, self.service.answers._due
-        return not (self.application.in_flight or self.application._coming or bodies or answers)
+class Panic(BaseException):
+    """As the extension raises it where a panic does not end the process."""
 
 
 async def test_a_write_whose_head_is_right_waits_for_its_body_and_its_commit_only() -> None:
@@ -215,27 +111,65 @@ async def test_a_late_body_is_cancelled_and_an_early_one_is_not() -> None:
     assert served.application.in_flight == 1
 
 
-async def test_a_stop_or_a_full_queue_between_head_and_body_is_said() -> None:
-    served, stopped, full = Served(), Wire(), Wire()
-    assert served.begin(stopped) and served.begin(full)
-    assert stopped.body is not None and full.body is not None
+async def test_a_full_queue_is_said_and_a_stop_fails_nothing_that_was_begun() -> None:
+    served, taken, full = Served(), Wire(), Wire()
+    assert served.begin(taken) and served.begin(full)
+    assert taken.body is not None and full.body is not None
     served.writer.refuses = Busy()
     full.body.arrive(BODY)
     assert full.problem == (503, "queue_full")
+    served.writer.refuses = None
     served.service.stopping = True
-    stopped.body.arrive(BODY)
-    assert stopped.problem == (503, "stopping")
-    assert served.at_rest
+    taken.body.arrive(BODY)
+    assert (taken.answer, len(served.writer.waiting)) == (None, 1)
 
 
-async def test_one_above_the_bound_is_told_so() -> None:
-    served, wires = Served(requests_max=2), [Wire() for _ in range(3)]
+async def test_those_within_the_bound_are_served_and_whoever_is_above_it_is_told_at_once() -> None:
+    served, wires, above = Served(requests_max=2), [Wire() for _ in range(2)], Wire()
     assert all(served.begin(wire) for wire in wires)
+    assert not served.begin(above)
+    await served.application.__rsgi__(above, above)  # type: ignore[arg-type]
+    assert above.problem == (503, "connections_full") and above.body is None
     for wire in wires:
         assert wire.body is not None
         wire.body.arrive(BODY)
-    assert wires[0].problem == (503, "connections_full")
-    assert [wire.answer for wire in wires[1:]] == [None, None]
+    assert len(served.writer.waiting) == 2
+
+
+async def test_a_panic_is_that_one_request_s_500() -> None:
+    served, wire = Served(), Wire()
+    assert served.begin(wire) and wire.body is not None
+    with pytest.raises(Panic):
+        wire.body.arrive(Panic())
+    assert wire.problem == (500, "internal_error") and served.at_rest
+
+
+async def test_a_body_that_breaks_off_leaves_nothing_behind() -> None:
+    before = [each for each in gc.get_objects() if isinstance(each, Request | RSGIProtocolClosed)]
+    served, listener = Served(), bind("127.0.0.1", 0)
+    host = Host(listener, Settings(), 10)
+    host.start(served.application)
+    head = b"POST /v1/ledgers HTTP/1.1\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in PLAIN.items())
+    try:
+        for framing in (b"\r\n{", b"transfer-encoding: chunked\r\n\r\n1\r\n{"):
+            for _ in range(20):
+                _, writer = await asyncio.open_connection("127.0.0.1", host.port)
+                writer.write((head if b"chunked" not in framing else head.replace(b"content-length", b"x")) + framing)
+                await writer.drain()
+                await until(lambda: served.application.in_flight == 1)
+                writer.close()
+                await until(lambda: served.application.in_flight == 0)
+    finally:
+        await host.stop()
+    gc.collect()
+    left = [each for each in gc.get_objects() if isinstance(each, Request | RSGIProtocolClosed)]
+    assert [each for each in left if each not in before] == []
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not what():
+            await asyncio.sleep(0.002)
 
 
 async def test_heads_come_in_another_thread_while_late_bodies_are_looked_for() -> None:

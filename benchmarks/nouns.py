@@ -265,7 +265,7 @@ TARGETS: Final = (
     Target("memory of an account, bytes", "bytes_per_account", 200, at_most=True),
     Target("memory of an open hold, bytes", "bytes_per_hold", 200, at_most=True),
     Target("memory of an id in the window, bytes", "bytes_per_window_id", 40, at_most=True),
-    Target("memory of the server besides, after all cases, MB", "server_besides_mb", 300, at_most=True),
+    Target("memory of the server besides, after full requests, MB", "server_besides_mb", 300, at_most=True),
     Target("start, 1 M accounts and 1 M rows past the checkpoint, s", "start_s", 5.0, at_most=True),
 )
 

@@ -6,8 +6,9 @@ Guarded here: what is compared runs side by side, baselines and workloads, so th
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -31,6 +32,10 @@ QUICK_PARTS: Final = tuple(part for part in PARTS if part != "growth")
 SQL_CASES: Final = (("sql_grouped_256", 256, True), ("sql_plain_256", 256, False), ("sql_plain_1024", 1_024, False))
 """Of the lock-and-update ledger: name, connections, whether with group commit."""
 
+ECHO_CONNECTIONS: Final = (256, 1_024)
+TURNS: Final = 3
+"""In which singles and their echo are measured: an odd number, for the one in the middle."""
+
 DEFAULTS: Final = Settings()
 ANSWER_TIMEOUT_MS: Final = 120_000
 """Of a server on which hundreds of full requests wait at once because it was asked for."""
@@ -38,6 +43,10 @@ ANSWER_TIMEOUT_MS: Final = 120_000
 PGLEDGER_ACCOUNTS: Final = (50, 10)
 """As in W6, with whose first case its first is compared."""
 W6_COMPARED: Final = "w6_50"
+
+
+Cases = Callable[[Runner, service.Service, list[Case]], Awaitable[None]]
+"""Runs some of the cases on a server."""
 
 
 def queue_settings(connections: tuple[int, ...]) -> dict[str, object]:
@@ -124,8 +133,11 @@ class Session:
             await self._engine(size)
         if self.wants("peers"):
             await self._peers(size)
-        if any(self.wants(part) for part in (*WORKLOADS, "append", "echo", "sql")):
-            await self._on_a_server()
+        wanted = [case for name, cases in WORKLOADS.items() if self.wants(name) for case in cases(self.planner)]
+        if any(case.plan.form == "single" for case in wanted) or self.wants("echo") or self.wants("sql"):
+            await self._on_a_server("singles", self._singles, wanted)
+        if any(case.plan.form != "single" for case in wanted) or self.wants("append"):
+            await self._on_a_server("batches", self._batches, wanted)
         if self.wants("start") and not self.asked.url:
             found = await restart.measure(
                 self.asked.scratch / "start", size, next(self.planner.ledgers), self.tell("start")
@@ -159,52 +171,75 @@ class Session:
                 into = self.figures if what == "account" else self.further
                 into[f"bytes_per_{what}"] = round(bytes_each, 1)
 
-    async def _on_a_server(self) -> None:
-        self.show("server", "start", 0, 0)
-        server = await self._serve("server", queue_settings(self.asked.connections))
+    async def _on_a_server(self, name: str, run: Cases, wanted: list[Case]) -> None:
+        """One of each kind of requests has its server: what full ones leave to be sealed falls on no single."""
+        self.show(name, "start", 0, 0)
+        server = await self._serve(name, queue_settings(self.asked.connections))
         try:
-            runner = Runner(server, self.asked.scratch, self.tell("server"), rested=self.asked.size.rested)
-            wanted = {name: list(cases(self.planner)) for name, cases in WORKLOADS.items() if self.wants(name)}
-            await self._singles(runner, server, wanted)
-            if self.wants("append") and not self.asked.url:
-                transfers = self.asked.size.w1_transfers
-                self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))
-                self.figures["append_ceiling_per_s"] = round(self.lines[-1].per_s, 1)
-            batches = [case for cases in wanted.values() for case in cases if case.plan.form != "single"]
-            for case in sorted(batches, key=lambda case: IN_TURN.get(case.plan.case, len(IN_TURN))):
-                await self._case(runner, case)
-            self._memory(server)
+            await run(
+                Runner(server, self.asked.scratch, self.tell(name), rested=self.asked.size.rested), server, wanted
+            )
             self.show("proof", "ids of the whole journal", 0, 0)
             await prove_ids(server.database)
         finally:
             await server.close()
 
-    async def _singles(self, runner: Runner, server: service.Service, wanted: Mapping[str, list[Case]]) -> None:
-        """All cases of one a request, before any of full requests: what those leave to be sealed would fall on them."""
-        for name in WORKLOADS:
-            peak = 0.0
-            for case in (case for case in wanted.get(name, []) if case.plan.form == "single"):
-                peak = max(peak, (await self._case(runner, case)).per_s)
-            if name == "W5" and peak:
+    async def _singles(self, runner: Runner, server: service.Service, wanted: list[Case]) -> None:
+        """The baselines beside the singles of W1, then all other cases of one a request."""
+        singles = {case.plan.case: case for case in wanted if case.plan.form == "single"}
+        for connections in ECHO_CONNECTIONS:
+            await self._beside_echo(runner, server, singles.pop(f"single_{connections}", None), connections)
+        await self._sql_baselines(server)
+        for workload, cases in itertools.groupby(singles.values(), lambda case: case.workload):
+            peak = max([(await self._case(runner, case)).per_s for case in cases])
+            if workload == "W5":
                 await self._case(runner, w5_at_half(self.planner, peak))
-            if name == "W1":
-                await self._single_baselines(server)
 
-    def _memory(self, server: service.Service) -> None:
-        """What the server holds in the end besides accounts and ids, whose sizes were measured before.
+    async def _beside_echo(self, runner: Runner, server: service.Service, case: Case | None, connections: int) -> None:
+        """Singles of W1 and the echo of them, in turns of some seconds; the turn in the middle counts for each.
+
+        The machine of one second is not that of the next, and their ratio is what a target is about."""
+        seconds, singles, echoes = self.asked.size.single_s / 2, list[Measured](), list[Measured]()
+        for _ in range(TURNS):
+            if case is not None:
+                runner.tell = self.tell(case.plan.case)
+                turn = self.planner.singles("W1", case.plan.case, case.title, connections, seconds_max=seconds)
+                singles.append(await runner.run(turn))
+                self.body_bytes = baselines.body_bytes(singles[-1])
+            if self.wants("echo"):
+                plan = self.planner.singles("W1", f"echo_{connections}", "", connections, seconds_max=seconds).plan
+                tell = self.tell(plan.case)
+                echoes.append(await baselines.echo(plan, server.key, self.asked.scratch, self.body_bytes, tell))
+        for turns in filter(None, (singles, echoes)):
+            middle = sorted(turns, key=lambda turn: turn.per_s)[len(turns) // 2]
+            middle.notes["turns_per_s"] = [round(turn.per_s, 1) for turn in turns]
+            self.figures[f"{middle.case}_per_s"] = round(middle.per_s, 1)
+            self.keep(middle)
+
+    async def _batches(self, runner: Runner, server: service.Service, wanted: list[Case]) -> None:
+        """The raw append and all cases of full requests."""
+        if self.wants("append") and not self.asked.url:
+            transfers = self.asked.size.w1_transfers
+            self.keep(await baselines.append_ceiling(server, transfers, self.tell("append", transfers)))
+            self.figures["append_ceiling_per_s"] = round(self.lines[-1].per_s, 1)
+        batches = [case for case in wanted if case.plan.form != "single"]
+        for case in sorted(batches, key=lambda case: IN_TURN.get(case.plan.case, len(IN_TURN))):
+            await self._case(runner, case)
+        self._memory(server, {case.plan.case for case in batches})
+
+    def _memory(self, server: service.Service, cases: Collection[str]) -> None:
+        """What the server holds after these cases besides accounts and ids, whose sizes were measured before.
 
         The room that holds had is counted: they are open no more."""
-        if not self.wants("W1"):
-            return
         resident = resident_bytes(server.process.pid) if server.process is not None else None
         each_account, each_id = self.figures.get("bytes_per_account"), self.further.get("bytes_per_window_id")
         if resident is None or each_account is None or each_id is None:
             return
-        ours = [line for line in self.lines if line.workload in WORKLOADS]
+        ours = [line for line in self.lines if line.case in cases]
+        if not ours:
+            return
         ids = min(DEFAULTS.window_ids, sum(line.accepted for line in ours))
-        # The cases of W5 share their accounts.
-        accounts = {line.workload if line.workload == "W5" else line.case: line.proof["accounts"] for line in ours}
-        besides = resident - ids * each_id - sum(accounts.values()) * each_account
+        besides = resident - ids * each_id - sum(line.proof["accounts"] for line in ours) * each_account
         self.further["server_besides_mb"] = round(besides / 1e6, 1)
         self.more["memory"] = {
             "resident_mb": round(resident / 1e6, 1),
@@ -239,21 +274,14 @@ class Session:
     async def _case(self, runner: Runner, case: Case) -> Measured:
         runner.tell = self.tell(case.plan.case, case.plan.transfers)
         measured = await runner.run(case)
-        if case.plan.form == "single" and case.plan.choice == "uniform":
-            self.body_bytes = baselines.body_bytes(measured)
         add_figures(self.figures, case, measured)
         if case.plan.case == W6_COMPARED:
             self.further["w6_per_s"] = round(measured.per_s, 1)
         self.keep(measured)
         return measured
 
-    async def _single_baselines(self, server: service.Service) -> None:
+    async def _sql_baselines(self, server: service.Service) -> None:
         """Beside the singles of W1, with the same requests."""
-        for connections in (256, 1_024) if self.wants("echo") else ():
-            plan = self.planner.singles("W1", f"echo_{connections}", "", connections).plan
-            tell = self.tell(plan.case, plan.transfers)
-            self.keep(await baselines.echo(plan, server.key, self.asked.scratch, self.body_bytes, tell))
-            self.figures[f"echo_{connections}_per_s"] = round(self.lines[-1].per_s, 1)
         for name, connections, grouped in SQL_CASES if self.wants("sql") and not self.asked.url else ():
             fields = {} if grouped else {"per_s_max": SQL_PLAIN_PER_S_MAX}
             plan = self.planner.singles("W1", name, "", connections, **fields).plan

@@ -67,7 +67,7 @@ QUICK: Final = Size(
     "quick",
     w1_transfers=1_000_000,
     hot_transfers=400_000,
-    single_s=3.0,
+    single_s=2.0,
     open_s=5.0,
     w5_connections=(1, 16, 64, 256, 1_024),
     start_accounts=1_000_000,

@@ -24,14 +24,15 @@ from benchmarks.proof import Claim, prove
 from benchmarks.service import Reading, Service
 from benchmarks.summary import summarize
 from benchmarks.wire import Caller
+from pyledger.settings import Settings
 
 Tell = Callable[[str, int], None]
 
 RESENDS_MAX: Final = 20
 """Of one request of a set-up: over millions of accounts a commit may take longer than the server waits for it."""
 RESEND_AFTER_S: Final = 0.5
-REST_ROWS_MAX: Final = 1_000_000
-"""So many rows that earlier cases left may be sealed beside the next one: two seconds of a core or three."""
+REST_ROWS_MAX: Final = Settings().seal_rows // 4
+"""A partition with fewer rows than that does not end, however long it rests; to seal it is three seconds of a core."""
 REST_S_MAX: Final = 600.0
 """Until they are sealed: two minutes until their partition ends, and some for ten million rows of it."""
 REST_LOOK_S: Final = 1.0

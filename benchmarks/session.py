@@ -134,10 +134,10 @@ class Session:
         if self.wants("peers"):
             await self._peers(size)
         wanted = [case for name, cases in WORKLOADS.items() if self.wants(name) for case in cases(self.planner)]
-        if any(case.plan.form == "single" for case in wanted) or self.wants("echo") or self.wants("sql"):
-            await self._on_a_server("singles", self._singles, wanted)
         if any(case.plan.form != "single" for case in wanted) or self.wants("append"):
             await self._on_a_server("batches", self._batches, wanted)
+        if any(case.plan.form == "single" for case in wanted) or self.wants("echo") or self.wants("sql"):
+            await self._on_a_server("singles", self._singles, wanted)
         if self.wants("start") and not self.asked.url:
             found = await restart.measure(
                 self.asked.scratch / "start", size, next(self.planner.ledgers), self.tell("start")

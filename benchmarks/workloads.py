@@ -28,8 +28,8 @@ REQUESTS_A_CONNECTION: Final = 2
 
 SIDE_BY_SIDE: Final = ("w1_binary", "w2_90_binary", "w2_100_binary", "w9_binary")
 """Cases that targets compare: they run one right after the other, each with as many transfers."""
-IN_TURN: Final = {case: turn for turn, case in enumerate(("w1_json", *SIDE_BY_SIDE))}
-"""The order of full requests, all others after these: JSON first, or what binary leaves could be sealed beside it."""
+IN_TURN: Final = {case: turn for turn, case in enumerate((*SIDE_BY_SIDE, "w1_json"))}
+"""The order of full requests, all others after these: on a fresh server, as the raw append before them."""
 
 W7_PER_S: Final = 440
 W7_HOT_SHARE: Final = 308 / 440

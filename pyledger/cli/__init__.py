@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = asked.run(asked)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read us has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read us has seen enough.
+        _drop_output()
         return EXIT_DONE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -39,6 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(error, _exit_code(error))
     return int(code)
+
+
+def _drop_output() -> None:
+    """What cannot be written is dropped: Python flushes once more at exit, complains once more, and exits with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> Parser:
@@ -56,6 +64,7 @@ def _parser() -> Parser:
 
 
 def _complain(error: Exception, code: int) -> int:
+    _drop_output()
     line = " ".join(str(error).split()) or type(error).__name__
     if code == EXIT_FAILED and not isinstance(error, Failed):
         line = f"{type(error).__name__}: {line} (PYLEDGER_LOG_LEVEL=debug shows where)"

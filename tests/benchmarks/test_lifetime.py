@@ -135,7 +135,8 @@ def test_a_run_that_is_told_to_end_leaves_nothing(
     processes = made.wait_for(*parts)
     assert len(processes) >= 2
     code = made.signal(*numbers)
-    assert code == 128 + numbers[0], made.log.read_text("utf-8", "replace")
+    # The kernel may give the second to another thread, which is then the sooner of the two.
+    assert code in {128 + number for number in numbers}, made.log.read_text("utf-8", "replace")
     assert none_left(processes)
     assert list(made.scratch.iterdir()) == []
 

@@ -28,8 +28,9 @@ def free_port() -> int:
 
 
 def environment(**settings: object) -> dict[str, str]:
-    """Ours without any PYLEDGER_ variable, and with these settings."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYLEDGER_")}
+    """Ours without any PYLEDGER_ variable, and with these settings; output is buffered, as it is for most users."""
+    ours = ("PYLEDGER_", "PYTHONUNBUFFERED")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return inherited | {f"PYLEDGER_{name.upper()}": str(value) for name, value in settings.items()}
 
 
